@@ -1,0 +1,1 @@
+//! Dockerfiles as text and as a tree.

@@ -1,0 +1,177 @@
+//! Where a `RUN` runs: the seam between the solver and its sandboxes.
+
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use oci_spec::runtime::Process;
+use tokio::io::AsyncWrite;
+
+use crate::snapshot::Snapshot;
+
+/// A way to run a process on a snapshot and get its changes back.
+///
+/// An executor decides *where* a process runs, never *whether*: caching and order are the solver's, which calls
+/// [`run`](Self::run) for several steps at once.
+#[async_trait]
+pub trait Executor: Send + Sync + std::fmt::Debug {
+    /// The name that cache records and the first line of the output carry, such as `namespace`.
+    fn name(&self) -> &'static str;
+
+    /// Runs `step.process` as the only user process on top of `step.snapshot`.
+    ///
+    /// Output goes to `io` as it comes. Once the process and everything that it left running have ended, the changes
+    /// it made to the snapshot go to [`StepIo::changes`] as one tar stream in overlayfs notation (a whiteout is a
+    /// character device `0:0`, an opaque directory carries `trusted.overlay.opaque`), entries in bytewise path order.
+    ///
+    /// A non-zero exit status is an outcome, not an error. Dropping the future kills the sandbox and leaves nothing.
+    ///
+    /// # Errors
+    /// Fails when the sandbox cannot be started, is lost, or went over one of `step.limits`.
+    async fn run(&self, step: RunStep<'_>, io: &mut dyn StepIo) -> Result<RunOutcome, ExecutorError>;
+}
+
+/// What an executor is asked to run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunStep<'a> {
+    /// What the process sees as `/`, lowest layer first; may be empty.
+    pub snapshot: &'a Snapshot,
+    /// Arguments, environment, working directory (absolute) and user (numbers, with supplementary groups). The
+    /// executor reads `args`, `env`, `cwd` and `user` alone: capabilities, limits and seccomp are its own.
+    pub process: &'a Process,
+    /// What network the process has.
+    pub network: Network,
+    /// What the process may use at most.
+    pub limits: &'a Limits,
+}
+
+/// What network a `RUN` has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Network {
+    /// A loopback interface that is up, and nothing else.
+    #[default]
+    None,
+    /// The host's network, asked for deliberately.
+    Host,
+}
+
+/// What a `RUN` may use. A limit that cannot be enforced is an error if it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Processors' worth of time. `None`: all.
+    pub cpus: Option<NonZeroU32>,
+    /// Bytes of memory, page cache of the upper included. `None`: unlimited.
+    pub memory: Option<NonZeroU64>,
+    /// Processes and threads. `None`: the executor's default, which it enforces where it can.
+    pub pids: Option<NonZeroU32>,
+    /// Bytes that the step may write. `None`: as much as the store's file system holds.
+    pub scratch: Option<NonZeroU64>,
+    /// Wall time from the start of the process. `None`: unlimited.
+    pub timeout: Option<Duration>,
+}
+
+/// Where a running step's output and changes go.
+#[async_trait]
+pub trait StepIo: Send {
+    /// Bytes that the process wrote to its standard output.
+    async fn stdout(&mut self, bytes: &[u8]);
+
+    /// Bytes that the process wrote to its standard error.
+    async fn stderr(&mut self, bytes: &[u8]);
+
+    /// Takes the tar of changes. Nothing is written to it when the exit status is not zero.
+    fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin);
+}
+
+/// How a step's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Exit status, 0 to 255; 128 + N after signal N, as a shell has it.
+    pub status: u8,
+    /// What the step used.
+    pub usage: Usage,
+}
+
+/// What a step used. `None` where the executor cannot tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time of all its processes.
+    pub cpu: Option<Duration>,
+    /// Bytes of memory at the highest.
+    pub peak_memory: Option<u64>,
+}
+
+/// Why an executor could not run a step to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecutorError {
+    /// The machine does not let this executor work at all.
+    #[error("{executor} sandboxes do not work here: {reason}")]
+    Unavailable {
+        /// The executor's name.
+        executor: &'static str,
+        /// What is missing and the way out.
+        reason: String,
+    },
+    /// The sandbox could not be set up.
+    #[error("cannot {action}")]
+    Setup {
+        /// What was being done, as a verb and its object.
+        action: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The process could not be started: no such program, not executable, no such working directory.
+    #[error("cannot start `{program}`: {reason}")]
+    Start {
+        /// The first argument.
+        program: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A limit was reached.
+    #[error("the step went over its limit of {0}")]
+    Limit(Exceeded),
+    /// A limit was asked for that this executor cannot enforce here.
+    #[error("a limit of {limit} cannot be enforced here: {reason}")]
+    Unenforceable {
+        /// The field of [`Limits`].
+        limit: &'static str,
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// The sandbox ended without a report, or said what it may not say.
+    #[error("the sandbox was lost: {0}")]
+    Lost(String),
+    /// The other side of [`StepIo::changes`] did not take the changes.
+    #[error("cannot take the step's changes")]
+    Changes(#[source] std::io::Error),
+}
+
+/// The limit that a step went over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exceeded {
+    /// [`Limits::memory`].
+    Memory,
+    /// [`Limits::pids`].
+    Pids,
+    /// [`Limits::scratch`].
+    Scratch,
+    /// [`Limits::timeout`].
+    Time,
+}
+
+impl std::fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Pids => "processes",
+            Self::Scratch => "scratch space",
+            Self::Time => "time",
+        })
+    }
+}

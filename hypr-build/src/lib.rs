@@ -1,0 +1,15 @@
+//! Builds container images from Dockerfiles, every `RUN` in a sandbox of its own.
+
+#[cfg(feature = "build")]
+mod digest;
+pub mod dockerfile;
+#[cfg(feature = "build")]
+pub mod executor;
+#[cfg(feature = "build")]
+mod snapshot;
+
+#[cfg(feature = "build")]
+pub use self::{
+    digest::{Digest, InvalidDigest},
+    snapshot::{Layer, LayerId, Snapshot},
+};
