@@ -1,5 +1,9 @@
 //! Where a `RUN` runs: the seam between the solver and its sandboxes.
 
+mod namespace;
+
+pub use self::namespace::NamespaceExecutor;
+
 use std::{
     num::{NonZeroU32, NonZeroU64},
     time::Duration,
