@@ -2,6 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+mod error;
+mod extent;
+mod format;
+mod index;
 mod metadata;
+mod options;
+mod read;
+mod write;
 
+pub use error::{Error, Table};
+pub use extent::{FileExtent, FragmentReference};
+pub use format::{CompressionId, FragmentEntry, StoredSize};
+pub use index::{Entry as IndexEntry, Index};
 pub use metadata::{Metadata, Special, Xattrs};
+pub use options::{BlockSize, Codec, Options};
+pub use read::{FileReader, FileType, Info, Kind, Node, Reader};
+pub use write::{FileInfo, Fragment, Run, StoredFile, Summary, Tail, Writer};
+
+/// A BLAKE3 digest.
+pub type Digest = blake3::Hash;
