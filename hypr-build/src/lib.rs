@@ -6,6 +6,8 @@ pub mod dockerfile;
 #[cfg(feature = "build")]
 pub mod executor;
 #[cfg(feature = "build")]
+pub mod image;
+#[cfg(feature = "build")]
 mod snapshot;
 
 #[cfg(feature = "build")]
