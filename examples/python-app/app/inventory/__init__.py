@@ -1,0 +1,1 @@
+"""What is in stock, and what it is worth."""
