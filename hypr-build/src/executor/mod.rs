@@ -45,10 +45,22 @@ pub struct RunStep<'a> {
     /// Arguments, environment, working directory (absolute) and user (numbers, with supplementary groups). The
     /// executor reads `args`, `env`, `cwd` and `user` alone: capabilities, limits and seccomp are its own.
     pub process: &'a Process,
+    /// A program that the Dockerfile itself holds, to be put where `process.args` finds it. It is never part of the
+    /// changes.
+    pub script: Option<Script<'a>>,
     /// What network the process has.
     pub network: Network,
     /// What the process may use at most.
     pub limits: &'a Limits,
+}
+
+/// A program that a heredoc holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Script<'a> {
+    /// Where the process finds it, executable: absolute, below `/dev`.
+    pub path: &'a str,
+    /// The file's content.
+    pub content: &'a [u8],
 }
 
 /// What network a `RUN` has.
