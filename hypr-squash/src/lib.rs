@@ -9,6 +9,7 @@ mod index;
 mod metadata;
 mod options;
 mod read;
+pub mod tar;
 mod write;
 
 pub use error::{Error, Table};
