@@ -85,13 +85,8 @@ pub enum Error {
         reason: &'static str,
     },
     /// A tar stream is damaged or holds something that is refused.
-    #[error("bad tar stream at {}: {reason}", path.escape_ascii())]
-    Tar {
-        /// The entry in question; empty for the stream itself.
-        path: Vec<u8>,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Tar(#[from] crate::tar::Error),
     /// A sidecar index is damaged or of another version.
     #[error("unusable image index: {reason}")]
     Index {
