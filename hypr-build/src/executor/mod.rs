@@ -1,6 +1,8 @@
 //! Where a `RUN` runs: the seam between the solver and its sandboxes.
 
+mod capabilities;
 mod namespace;
+mod seccomp;
 
 pub use self::namespace::NamespaceExecutor;
 
