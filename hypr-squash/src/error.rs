@@ -103,6 +103,14 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
+    /// Names the path where the failing code did not know it.
+    pub(crate) fn at(self, place: &[u8]) -> Self {
+        match self {
+            Self::Merge { path, reason } if path.is_empty() => Self::Merge { path: place.to_vec(), reason },
+            other => other,
+        }
+    }
+
     pub(crate) const fn corrupt(table: Table, offset: u64, reason: &'static str) -> Self {
         Self::Corrupt { table, offset, reason }
     }

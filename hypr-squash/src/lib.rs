@@ -8,6 +8,7 @@ mod format;
 mod index;
 mod metadata;
 mod options;
+pub mod overlay;
 mod read;
 pub mod tar;
 mod write;
@@ -18,6 +19,7 @@ pub use format::{CompressionId, FragmentEntry, StoredSize};
 pub use index::{Entry as IndexEntry, Index};
 pub use metadata::{Metadata, Special, Xattrs};
 pub use options::{BlockSize, Codec, Options};
+pub use overlay::Overlay;
 pub use read::{FileReader, FileType, Info, Kind, Node, Reader};
 pub use write::{FileInfo, Fragment, Run, StoredFile, Summary, Tail, Writer};
 

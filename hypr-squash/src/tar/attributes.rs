@@ -53,24 +53,21 @@ pub(super) fn filter(
     }
     let mut kept = std::mem::take(&mut metadata.xattrs);
     let mut failure = None;
-    kept.retain(|name, value| {
-        let verdict = match Class::of(name) {
-            Class::Opaque => options.whiteouts == Whiteouts::Overlay && value == b"y",
-            Class::Overlay | Class::Machine => false,
-            Class::Kept => {
-                failure = failure.take().or_else(|| unfit(name, value));
-                true
-            }
-            Class::Acl => {
-                failure = failure.take().or_else(|| lose(WarningKind::Acl, name).err());
-                false
-            }
-            Class::Unknown => {
-                failure = failure.take().or_else(|| lose(WarningKind::Xattr, name).err());
-                false
-            }
-        };
-        verdict
+    kept.retain(|name, value| match Class::of(name) {
+        Class::Opaque => options.whiteouts == Whiteouts::Overlay && value == b"y",
+        Class::Overlay | Class::Machine => false,
+        Class::Kept => {
+            failure = failure.take().or_else(|| unfit(name, value));
+            true
+        }
+        Class::Acl => {
+            failure = failure.take().or_else(|| lose(WarningKind::Acl, name).err());
+            false
+        }
+        Class::Unknown => {
+            failure = failure.take().or_else(|| lose(WarningKind::Xattr, name).err());
+            false
+        }
     });
     metadata.xattrs = kept;
     failure.map_or(Ok(()), Err)

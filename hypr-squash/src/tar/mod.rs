@@ -1,7 +1,7 @@
 //! Tar streams, in and out.
 //!
 //! [`Archive`] and [`Builder`] know the format alone: entries with paths, metadata and contents. [`unpack_into`] and
-//! `write` connect them with squashfs images and know what a deletion looks like on either side: `.wh.` files in
+//! [`write()`] connect them with squashfs images and know what a deletion looks like on either side: `.wh.` files in
 //! a layer of an OCI image, devices 0:0 and `trusted.overlay.opaque` in a layer as overlayfs and this crate have it.
 //!
 //! An archive comes from anywhere and is not trusted. It is read as a stream, without a file system, lengths are
@@ -17,11 +17,13 @@ mod path;
 mod pax;
 mod sparse;
 mod unpack;
+mod write;
 
 pub use archive::{Archive, Entry, EntryKind};
 pub use builder::Builder;
 pub use error::{EntryName, Error, Fault};
 pub use unpack::unpack_into;
+pub use write::write;
 
 /// How a deletion is written down in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +85,15 @@ impl Default for ReadOptions {
             max_file_size: 1 << 40,
         }
     }
+}
+
+/// How [`write()`] makes an archive.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// How deletions are written down. With [`Whiteouts::None`], a deletion is an error.
+    pub whiteouts: Whiteouts,
+    /// Modification times after this second are written as this second.
+    pub clamp_mtime: Option<u32>,
 }
 
 /// What [`unpack_into`] found.

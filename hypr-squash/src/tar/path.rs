@@ -40,11 +40,12 @@ pub(super) fn normalise(name: &[u8], what: &'static str) -> Result<Vec<u8>, Faul
 pub(super) fn target(target: Vec<u8>) -> Result<Vec<u8>, Fault> {
     // The kernel's PATH_MAX counts a NUL at the end.
     const LIMIT: usize = self::LIMIT - 1;
-    match target.len() {
-        0 => Err(Fault::Name("link target")),
-        _ if target.contains(&0) => Err(Fault::Name("link target")),
-        ..=LIMIT => Ok(target),
-        _ => Err(Fault::TooLong { what: "link target", limit: LIMIT as u64 }),
+    if target.is_empty() || target.contains(&0) {
+        Err(Fault::Name("link target"))
+    } else if target.len() > LIMIT {
+        Err(Fault::TooLong { what: "link target", limit: LIMIT as u64 })
+    } else {
+        Ok(target)
     }
 }
 

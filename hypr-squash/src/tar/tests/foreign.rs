@@ -34,8 +34,8 @@ fn make_tree(root: &Path) -> String {
     fs::hard_link(root.join("plain"), root.join("qlink")).unwrap();
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     // Enough parts for two more blocks in the old format.
-    for part in 0..30u64 {
-        sparse.write_all_at(&[b'a' + part as u8; 4096], part * 16384 + 8192).unwrap();
+    for part in 0..30u8 {
+        sparse.write_all_at(&[b'a' + part; 4096], u64::from(part) * 16384 + 8192).unwrap();
     }
     sparse.set_len(600_000).unwrap();
     fs::File::create(root.join("hole")).unwrap().set_len(50_000).unwrap();

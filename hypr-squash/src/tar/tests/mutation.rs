@@ -11,7 +11,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
+        usize::try_from(self.0 % below as u64).unwrap()
     }
 }
 
@@ -40,7 +40,7 @@ fn sparse_contents_have_their_holes() {
 
 #[test]
 fn mutated_archives_do_not_panic() {
-    let long = vec![b'n'; 200];
+    let long = [b'n'; 200];
     let mut stored = b"2\n0\n4\n1000\n3\n".to_vec();
     stored.resize(512, 0);
     stored.extend(b"datamor");
