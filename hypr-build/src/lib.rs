@@ -9,6 +9,8 @@ pub mod executor;
 pub mod image;
 #[cfg(feature = "build")]
 mod snapshot;
+#[cfg(feature = "build")]
+pub mod store;
 
 #[cfg(feature = "build")]
 pub use self::{

@@ -1,0 +1,120 @@
+//! Blobs of registries: `blobs/sha256/<hex>`, kept only if they are what their digest promises.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use oci_spec::image::Sha256Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::{Store, StoreError, sync_folder, work::PendingFile};
+
+/// A blob that is being written. It vanishes when dropped unpublished.
+#[derive(Debug)]
+pub struct PendingBlob {
+    store: Store,
+    file: PendingFile,
+    hasher: Sha256,
+    digest: Sha256Digest,
+    size: Option<u64>,
+    written: u64,
+}
+
+impl Store {
+    /// Where the blob is kept, if it is.
+    pub fn blob(&self, digest: &Sha256Digest) -> Option<PathBuf> {
+        let path = self.layout().blob(digest.digest());
+        fs::symlink_metadata(&path).ok()?.is_file().then_some(path)
+    }
+
+    /// Starts a blob that must turn out to have this digest, and this size in bytes if one is given.
+    ///
+    /// # Errors
+    /// Fails when the store cannot be written to.
+    pub fn new_blob(&self, digest: &Sha256Digest, size: Option<u64>) -> Result<PendingBlob, StoreError> {
+        Ok(PendingBlob {
+            store: self.clone(),
+            file: self.pending_file()?,
+            hasher: Sha256::new(),
+            digest: digest.clone(),
+            size,
+            written: 0,
+        })
+    }
+
+    /// Keeps `bytes` as a blob and returns its digest.
+    ///
+    /// # Errors
+    /// Fails when the disk is full; nothing is left then.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Sha256Digest, StoreError> {
+        let hex = hex(&Sha256::digest(bytes));
+        let digest: Sha256Digest = hex.parse().expect("64 hexadecimal digits are a digest");
+        if self.blob(&digest).is_none() {
+            let mut blob = self.new_blob(&digest, None)?;
+            blob.write_all(bytes).map_err(|error| StoreError::io("write", self.layout().blob(&hex), error))?;
+            blob.publish()?;
+        }
+        Ok(digest)
+    }
+}
+
+impl PendingBlob {
+    /// What was written so far, for reading.
+    pub fn file(&self) -> &File {
+        self.file.file()
+    }
+
+    /// Checks digest and size, makes the blob durable and returns its path.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobDigest`] or [`StoreError::BlobSize`] when the bytes are not what was promised; nothing is
+    /// left then.
+    pub fn publish(self) -> Result<PathBuf, StoreError> {
+        let Self { store, file, hasher, digest, size, written } = self;
+        let expected = digest.digest();
+        if let Some(expected_size) = size
+            && expected_size != written
+        {
+            return Err(StoreError::BlobSize { digest: expected.to_owned(), expected: expected_size, found: written });
+        }
+        let found = hex(&hasher.finalize());
+        if found != expected {
+            return Err(StoreError::BlobDigest { expected: expected.to_owned(), found });
+        }
+        let path = store.layout().blob(expected);
+        if store.blob(&digest).is_none() {
+            file.sync()?;
+            file.rename(&path)?;
+        }
+        sync_folder(&store.layout().folder("blobs/sha256"))?;
+        Ok(path)
+    }
+}
+
+impl Write for PendingBlob {
+    /// Fails with [`StoreError::BlobSize`] inside as soon as there is more than promised, so that a source without
+    /// end does not fill the disk.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let total = self.written.saturating_add(bytes.len() as u64);
+        if let Some(expected) = self.size
+            && total > expected
+        {
+            let digest = self.digest.digest().to_owned();
+            return Err(io::Error::other(StoreError::BlobSize { digest, expected, found: total }));
+        }
+        let count = self.file.file().write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,118 @@
+//! What can go wrong in a store.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::Digest;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no home folder to keep a store in.
+    #[error("cannot tell where the store is: HOME is not set; name a folder with --root or HYPR_ROOT")]
+    NoRoot,
+    /// The root cannot be created or written to.
+    #[error("cannot use {} as the store; name another folder with --root or HYPR_ROOT", root.display())]
+    Unusable {
+        /// The root as it was resolved.
+        root: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The store was made by a version of hypr with another layout.
+    #[error("the store {} has layout {found:?}, this version of hypr reads {expected:?}; name another folder with --root", root.display())]
+    Version {
+        /// The root.
+        root: PathBuf,
+        /// What the store's lock file says.
+        found: String,
+        /// What it should say.
+        expected: &'static str,
+    },
+    /// Other processes use the store, which this operation wants for itself.
+    #[error("the store {} is in use by other builds", root.display())]
+    Busy {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The file system that holds the store is full, or a quota is reached.
+    #[error("no space left for {}; free some or name another folder with --root", path.display())]
+    Full {
+        /// What was being written; nothing of it is left behind.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file or folder of the store could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// A verb.
+        action: &'static str,
+        /// Its object.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A value could not be written as JSON.
+    #[error("cannot encode {}", path.display())]
+    Encode {
+        /// The file it was meant for.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// A blob's bytes are not those that its digest promises.
+    #[error("the blob sha256:{expected} has the digest sha256:{found}")]
+    BlobDigest {
+        /// The promised digest in hexadecimal.
+        expected: String,
+        /// The digest of what came.
+        found: String,
+    },
+    /// A blob is shorter or longer than promised.
+    #[error("the blob sha256:{digest} should have {expected} bytes and has {found}")]
+    BlobSize {
+        /// The promised digest in hexadecimal.
+        digest: String,
+        /// The promised size in bytes.
+        expected: u64,
+        /// Bytes that came, up to one chunk more than promised.
+        found: u64,
+    },
+    /// The squashfs file of an image is not in the store (any more).
+    #[error("the store has no image file {0}")]
+    NoImage(Digest),
+    /// The text cannot be the name of an image.
+    #[error("not a valid image name: {0:?}")]
+    InvalidName(String),
+    /// Several images have ids that start so.
+    #[error("the id {prefix} is ambiguous: {}", ids.join(", "))]
+    Ambiguous {
+        /// The beginning that was given.
+        prefix: String,
+        /// The ids that begin so, sorted.
+        ids: Vec<String>,
+    },
+    /// An image asked for by id has several names, so that deleting it must be forced.
+    #[error("the image {id} has several names ({}); remove them one by one or use --force", names.join(", "))]
+    SeveralNames {
+        /// The image's id.
+        id: String,
+        /// Its names, sorted.
+        names: Vec<String>,
+    },
+}
+
+impl StoreError {
+    /// An [`Io`](Self::Io), or [`Full`](Self::Full) if that is what the system says.
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.as_ref().to_owned(), source.into());
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path, source },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
