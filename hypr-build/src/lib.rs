@@ -1,6 +1,8 @@
 //! Builds container images from Dockerfiles, every `RUN` in a sandbox of its own.
 
 #[cfg(feature = "build")]
+mod context;
+#[cfg(feature = "build")]
 mod digest;
 pub mod dockerfile;
 #[cfg(feature = "build")]

@@ -6,10 +6,12 @@ use std::{
     path::PathBuf,
 };
 
-use oci_spec::image::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Store, StoreError, sync_folder, work::PendingFile};
+use crate::{
+    image::Sha256Digest,
+    store::{Store, StoreError, sync_folder, work::PendingFile},
+};
 
 /// A blob that is being written. It vanishes when dropped unpublished.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub struct PendingBlob {
 impl Store {
     /// Where the blob is kept, if it is.
     pub fn blob(&self, digest: &Sha256Digest) -> Option<PathBuf> {
-        let path = self.layout().blob(digest.digest());
+        let path = self.layout().blob(digest);
         fs::symlink_metadata(&path).ok()?.is_file().then_some(path)
     }
 
@@ -38,7 +40,7 @@ impl Store {
             store: self.clone(),
             file: self.pending_file()?,
             hasher: Sha256::new(),
-            digest: digest.clone(),
+            digest: *digest,
             size,
             written: 0,
         })
@@ -49,11 +51,10 @@ impl Store {
     /// # Errors
     /// Fails when the disk is full; nothing is left then.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Sha256Digest, StoreError> {
-        let hex = hex(&Sha256::digest(bytes));
-        let digest: Sha256Digest = hex.parse().expect("64 hexadecimal digits are a digest");
+        let digest = Sha256Digest::of(bytes);
         if self.blob(&digest).is_none() {
             let mut blob = self.new_blob(&digest, None)?;
-            blob.write_all(bytes).map_err(|error| StoreError::io("write", self.layout().blob(&hex), error))?;
+            blob.write_all(bytes).map_err(|error| StoreError::io("write", self.layout().blob(&digest), error))?;
             blob.publish()?;
         }
         Ok(digest)
@@ -73,17 +74,16 @@ impl PendingBlob {
     /// left then.
     pub fn publish(self) -> Result<PathBuf, StoreError> {
         let Self { store, file, hasher, digest, size, written } = self;
-        let expected = digest.digest();
-        if let Some(expected_size) = size
-            && expected_size != written
+        if let Some(expected) = size
+            && expected != written
         {
-            return Err(StoreError::BlobSize { digest: expected.to_owned(), expected: expected_size, found: written });
+            return Err(StoreError::BlobSize { digest, expected, found: written });
         }
-        let found = hex(&hasher.finalize());
-        if found != expected {
-            return Err(StoreError::BlobDigest { expected: expected.to_owned(), found });
+        let found = Sha256Digest::from(<[u8; 32]>::from(hasher.finalize()));
+        if found != digest {
+            return Err(StoreError::BlobDigest { expected: digest, found });
         }
-        let path = store.layout().blob(expected);
+        let path = store.layout().blob(&digest);
         if store.blob(&digest).is_none() {
             file.sync()?;
             file.rename(&path)?;
@@ -101,8 +101,7 @@ impl Write for PendingBlob {
         if let Some(expected) = self.size
             && total > expected
         {
-            let digest = self.digest.digest().to_owned();
-            return Err(io::Error::other(StoreError::BlobSize { digest, expected, found: total }));
+            return Err(io::Error::other(StoreError::BlobSize { digest: self.digest, expected, found: total }));
         }
         let count = self.file.file().write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -113,8 +112,4 @@ impl Write for PendingBlob {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Digest;
+use crate::{
+    Digest,
+    image::{Reference, Sha256Digest},
+};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -64,19 +67,27 @@ pub enum StoreError {
         /// Why not.
         source: serde_json::Error,
     },
+    /// A layer's file is not a squashfs image.
+    #[error("cannot read the layer {}", path.display())]
+    Layer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: hypr_squash::Error,
+    },
     /// A blob's bytes are not those that its digest promises.
-    #[error("the blob sha256:{expected} has the digest sha256:{found}")]
+    #[error("the blob {expected} has the digest {found}")]
     BlobDigest {
-        /// The promised digest in hexadecimal.
-        expected: String,
+        /// The promised digest.
+        expected: Sha256Digest,
         /// The digest of what came.
-        found: String,
+        found: Sha256Digest,
     },
     /// A blob is shorter or longer than promised.
-    #[error("the blob sha256:{digest} should have {expected} bytes and has {found}")]
+    #[error("the blob {digest} should have {expected} bytes and has {found}")]
     BlobSize {
-        /// The promised digest in hexadecimal.
-        digest: String,
+        /// The promised digest.
+        digest: Sha256Digest,
         /// The promised size in bytes.
         expected: u64,
         /// Bytes that came, up to one chunk more than promised.
@@ -85,22 +96,22 @@ pub enum StoreError {
     /// The squashfs file of an image is not in the store (any more).
     #[error("the store has no image file {0}")]
     NoImage(Digest),
-    /// The text cannot be the name of an image.
-    #[error("not a valid image name: {0:?}")]
-    InvalidName(String),
+    /// An image can be kept under a tag only, not under a digest that it may not have.
+    #[error("cannot name an image {0}: the name has no tag")]
+    NoTag(Reference),
     /// Several images have ids that start so.
-    #[error("the id {prefix} is ambiguous: {}", ids.join(", "))]
+    #[error("the id {prefix} is ambiguous: {}", ids.iter().map(Sha256Digest::to_string).collect::<Vec<_>>().join(", "))]
     Ambiguous {
         /// The beginning that was given.
         prefix: String,
         /// The ids that begin so, sorted.
-        ids: Vec<String>,
+        ids: Vec<Sha256Digest>,
     },
     /// An image asked for by id has several names, so that deleting it must be forced.
     #[error("the image {id} has several names ({}); remove them one by one or use --force", names.join(", "))]
     SeveralNames {
         /// The image's id.
-        id: String,
+        id: Sha256Digest,
         /// Its names, sorted.
         names: Vec<String>,
     },

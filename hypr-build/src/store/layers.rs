@@ -2,11 +2,11 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::Write,
 };
 
 use crate::{
-    Digest, Layer, LayerId,
+    Layer, LayerId,
     store::{Store, StoreError, sync_folder, work::PendingFile},
 };
 
@@ -33,17 +33,22 @@ impl Store {
         (metadata.is_file() && metadata.len() == id.size).then(|| Layer { id: *id, path })
     }
 
-    /// The bytes of the index beside the layer whose file has the digest `file`, if there is one.
+    /// Opens the layer's squashfs file, with the index beside it if that can be read.
     ///
     /// # Errors
-    /// Fails when there is one that cannot be read.
-    pub fn layer_index(&self, file: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.layout().layer_index(file);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", path, error)),
-        }
+    /// Fails when the file cannot be opened or is not an image.
+    pub fn open_layer(&self, layer: &Layer) -> Result<hypr_squash::Reader, StoreError> {
+        let file = File::open(&layer.path).map_err(|error| StoreError::io("open", &layer.path, error))?;
+        let index = fs::read(self.layout().layer_index(&layer.id.file)).ok();
+        let reader = match index.map(|bytes| hypr_squash::Index::from_bytes(&bytes)) {
+            Some(Ok(index)) => hypr_squash::Reader::open_with_index(file, index),
+            Some(Err(error)) => {
+                tracing::warn!(layer = %layer.path.display(), %error, "ignoring an unreadable index");
+                hypr_squash::Reader::open(file)
+            }
+            None => hypr_squash::Reader::open(file),
+        };
+        reader.map_err(|source| StoreError::Layer { path: layer.path.clone(), source })
     }
 }
 
@@ -53,14 +58,20 @@ impl PendingLayer {
         self.file.file()
     }
 
-    /// Makes the layer durable and gives it its name. `index` is kept beside it.
+    /// Makes the layer that `summary` tells of durable and gives it its name.
     ///
     /// A layer that is in the store already, because another build made the same, is used instead; publishing the
     /// same layer from several processes at once is safe.
     ///
     /// # Errors
     /// Fails when the disk is full; nothing half-written is left then.
-    pub fn publish(self, id: LayerId, index: &[u8]) -> Result<Layer, StoreError> {
+    pub fn publish(self, summary: &hypr_squash::Summary) -> Result<Layer, StoreError> {
+        let id =
+            LayerId { file: summary.file_digest.into(), content: summary.content_digest.into(), size: summary.bytes };
+        self.publish_as(id, &summary.index.to_bytes())
+    }
+
+    fn publish_as(self, id: LayerId, index: &[u8]) -> Result<Layer, StoreError> {
         let Self { store, file } = self;
         let folder = store.layout().folder("layers");
         let layer = match store.layer(&id) {

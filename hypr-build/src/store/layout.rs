@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Digest, store::StoreError};
+use crate::{Digest, image::Sha256Digest, store::StoreError};
 
 /// The paths of a store; pure, nothing is touched.
 #[derive(Debug, Clone)]
@@ -71,8 +71,8 @@ impl Layout {
         self.root.join(format!("tmp/{key}.lock"))
     }
 
-    pub(super) fn blob(&self, hex: &str) -> PathBuf {
-        self.root.join(format!("blobs/sha256/{hex}"))
+    pub(super) fn blob(&self, digest: &Sha256Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
     }
 }
 

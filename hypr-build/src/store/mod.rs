@@ -24,6 +24,7 @@ mod key;
 mod layers;
 mod layout;
 mod lock;
+mod manifests;
 mod record;
 mod remove;
 mod steps;
@@ -44,11 +45,12 @@ use std::{
 pub use self::{
     blobs::PendingBlob,
     error::StoreError,
-    images::{ImageFile, ImageRecord, PendingImage, Removed, Tagged},
+    images::{ImageFile, PendingImage},
     key::{Difference, Input, Key},
     layers::PendingLayer,
     layout::resolve_root,
     lock::KeyLock,
+    manifests::{Removed, StoredImage},
     remove::remove_tree,
     steps::{StepRecord, Timestamp},
     work::WorkDir,

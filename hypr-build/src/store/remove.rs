@@ -33,8 +33,13 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     };
     let name = CString::new(name.as_encoded_bytes())?;
     let Some(top) = open(parent.as_fd(), &name)? else { return Ok(()) };
-    let mut sweep =
-        Sweep { device: rustix::fs::fstat(&top)?.st_dev, top: top.as_fd(), nonce: super::random(), moved: 0, first_error: None };
+    let mut sweep = Sweep {
+        device: rustix::fs::fstat(&top)?.st_dev,
+        top: top.as_fd(),
+        nonce: super::random(),
+        moved: 0,
+        first_error: None,
+    };
     // Folders that were moved up are found on the next pass.
     loop {
         let moved = sweep.moved;
