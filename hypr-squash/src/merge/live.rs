@@ -1,0 +1,101 @@
+//! What of each layer's data is still needed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+use crate::overlay::Identity;
+use crate::{Digest, Error, FileType, Options, Overlay};
+
+/// The files that are left, and where their content lies in the layers that are copied from.
+#[derive(Debug)]
+pub(super) struct Live {
+    files: HashMap<Identity, File>,
+    /// One a layer.
+    pub(super) layers: Vec<Data>,
+}
+
+/// A file that is left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct File {
+    pub(super) digest: Digest,
+    /// Whether its stored bytes are copied; otherwise a file of equal content comes before it.
+    pub(super) copied: bool,
+}
+
+/// The needed stored bytes of one layer.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    /// Bytes of the image, not sorted, perhaps overlapping.
+    pub(super) blocks: Vec<Range<u64>>,
+    /// By index of the fragment block, the bytes of it, once decompressed, that files are left for.
+    pub(super) fragments: BTreeMap<u32, Vec<Range<u64>>>,
+}
+
+impl Live {
+    pub(super) fn collect(overlay: &Overlay, options: &Options) -> Result<Self, Error> {
+        let same = |layer: usize| {
+            let info = overlay.layers()[layer].info();
+            info.compression == options.codec.id() && info.block_size == options.block_size
+        };
+        let can_copy: Vec<bool> = (0..overlay.layers().len()).map(same).collect();
+        for layer in can_copy.iter().enumerate().filter(|(_, copied)| !**copied).map(|(layer, _)| layer) {
+            tracing::info!(layer, "the layer has another codec or block size and is compressed again");
+        }
+        let mut layers: Vec<Data> = can_copy.iter().map(|_| Data::default()).collect();
+        let mut files = HashMap::new();
+        let mut contents = HashSet::new();
+        for visit in overlay.walk() {
+            let (_, node) = visit?;
+            let (Some(inode), Some(identity)) = (node.inode(), node.identity()) else { continue };
+            let is_stored = node.file_type() == FileType::File && node.size() > 0;
+            if !is_stored || !can_copy[identity.layer] || files.contains_key(&identity) {
+                continue;
+            }
+            let digest = inode.content_digest()?;
+            let copied = contents.insert((digest, node.size()));
+            files.insert(identity, File { digest, copied });
+            if copied {
+                let extent = inode.extent()?;
+                let data = &mut layers[identity.layer];
+                if extent.stored() > 0 {
+                    data.blocks.push(extent.start..extent.start + extent.stored());
+                }
+                if let Some(tail) = extent.fragment {
+                    let start = u64::from(tail.offset);
+                    let range = start..start + u64::from(tail.size);
+                    data.fragments.entry(tail.index).or_default().push(range);
+                }
+            }
+        }
+        Ok(Self { files, layers })
+    }
+
+    /// What is known of a file that has content and is of a layer that is copied from.
+    pub(super) fn file(&self, identity: Identity) -> Option<File> {
+        self.files.get(&identity).copied()
+    }
+}
+
+/// The union of ranges, in ascending order, with neighbours joined.
+pub(super) fn coalesce(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match runs.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => runs.push(range),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_and_overlaps_are_joined_and_gaps_kept() {
+        let ranges = vec![10..20, 0..5, 20..30, 12..14, 31..32, 5..6];
+        assert_eq!(coalesce(ranges), [0..6, 10..30, 31..32]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Makes one image of a stack of layers without compressing anything anew.
+//!
+//! Every data block is compressed alone and every file's blocks lie side by side, so the blocks of the files that are
+//! left are copied as they are, neighbours together, and only the tables are written anew. Nothing else is copied:
+//! what upper layers deleted or replaced is not in the result. Fragment blocks hold the tails of several files; one
+//! with a byte that no file is left for is taken apart, and its tails are packed again with others.
+//!
+//! A layer of another codec or block size is read and compressed again. With one layer, a merge removes what is dead
+//! in an image; with another codec, it converts it.
+
+mod fragment;
+mod live;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+use live::Live;
+use stored::Stored;
+
+use crate::overlay::{Identity, Node};
+use crate::write::{StoredFile, Tail};
+use crate::{Error, FileType, Kind, Options, Overlay, Reader, Summary, Writer};
+
+/// How [`merge`] makes an image.
+#[derive(Debug, Clone, Default)]
+pub struct MergeOptions {
+    /// Codec, block size, threads and times of the result.
+    pub options: Options,
+    /// Whether the result will lie on other layers: then whiteouts and the marks of opaque directories stay.
+    pub keep_whiteouts: bool,
+}
+
+/// Merges `layers`, lowest first, into one image in the empty file `out`, which is open for reading and writing.
+///
+/// Attributes of overlayfs do not enter the image, except for the marks that `keep_whiteouts` asks for. Files of equal
+/// content are stored once, whichever layers they are from; layers opened with their index save reading for that.
+///
+/// # Errors
+/// Fails when a layer is corrupt or uses overlayfs features beyond whiteouts and opaque directories, or when `out`
+/// cannot be written.
+pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
+    let overlay = match options.keep_whiteouts {
+        true => Overlay::part(layers.to_vec()),
+        false => Overlay::new(layers.to_vec()),
+    };
+    let mut writer = Writer::create(out, options.options.clone())?;
+    let live = Live::collect(&overlay, &options.options)?;
+    let stored = Stored::copy(&live, layers, &mut writer)?;
+    let mut merger = Merger { writer, live, stored, layers, names: HashMap::new() };
+    for visit in overlay.walk() {
+        let (path, node) = visit?;
+        merger.add(path, &node)?;
+    }
+    merger.writer.finish()
+}
+
+struct Merger<'a> {
+    writer: Writer,
+    live: Live,
+    stored: Stored,
+    layers: &'a [Arc<Reader>],
+    /// The first name of every inode that has several.
+    names: HashMap<Identity, Vec<u8>>,
+}
+
+impl Merger<'_> {
+    fn add(&mut self, path: Vec<u8>, node: &Node) -> Result<(), Error> {
+        let metadata = node.metadata().map_err(|error| error.at(&path))?;
+        if node.is_directory() {
+            return self.writer.add_directory(&path, &metadata);
+        }
+        let identity = node.identity().ok_or(Error::path(&path, "it belongs to no layer"))?;
+        if let Some(first) = self.names.get(&identity) {
+            return self.writer.add_hard_link(&path, first);
+        }
+        match node.kind()? {
+            Kind::Directory => {}
+            Kind::File { size } => match self.live.file(identity) {
+                Some(file) if self.writer.add_known_file(&path, &metadata, size, file.digest)? => {}
+                Some(file) if file.copied => {
+                    let inode = node.inode().ok_or(Error::path(&path, "it belongs to no layer"))?;
+                    let extent = inode.extent()?;
+                    let data = self.stored.data(identity.layer, &extent);
+                    let bytes;
+                    let tail = match extent.fragment {
+                        None => Tail::None,
+                        Some(tail) => match self.stored.fragment(identity.layer, tail.index) {
+                            Some(fragment) => Tail::Fragment(fragment, tail.offset),
+                            None => {
+                                bytes = self.layers[identity.layer].fragment(tail.index)?;
+                                Tail::Bytes(fragment::tail(&bytes, tail)?)
+                            }
+                        },
+                    };
+                    let file = StoredFile { size, digest: file.digest, data, blocks: &extent.blocks, tail };
+                    self.writer.add_stored_file(&path, &metadata, &file)?;
+                }
+                _ => {
+                    self.writer.add_file(&path, &metadata, &mut node.open()?)?;
+                }
+            },
+            Kind::Symlink { target } => self.writer.add_symlink(&path, &metadata, &target)?,
+            Kind::Special(special) => self.writer.add_special(&path, &metadata, special)?,
+        }
+        if node.inode().is_some_and(|inode| inode.nlink() > 1) && node.file_type() != FileType::Directory {
+            self.names.insert(identity, path);
+        }
+        Ok(())
+    }
+}
