@@ -222,7 +222,7 @@ impl Run {
             Command::Shell(line) => line,
         };
         let Some(first) = self.heredocs.first() else { return Script::Shell(Cow::Borrowed(line)) };
-        if line.starts_with("<<") && !line.contains(char::is_whitespace) {
+        if super::heredoc::is_marker(line) {
             return if first.text.starts_with("#!") {
                 Script::File { name: &first.name, text: first.body() }
             } else {

@@ -249,6 +249,10 @@ impl Errors {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// `value` if nothing went wrong.
     pub(super) fn finish<T>(mut self, value: T) -> Result<T, ParseErrors> {
         if self.errors.is_empty() {

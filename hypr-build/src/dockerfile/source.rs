@@ -83,15 +83,18 @@ impl fmt::Display for Position {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
     text: Arc<str>,
-    /// Offset of each line's first byte; the first is 0.
-    lines: Arc<[usize]>,
+    /// Offset of each line's first byte; the first is 0. Texts are bounded well below 4 GiB.
+    lines: Arc<Vec<u32>>,
 }
 
 impl Source {
     /// Takes a copy of `text` and notes where its lines begin.
-    pub fn new(text: &str) -> Self {
-        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text: text.into(), lines: std::iter::once(0).chain(starts).collect() }
+    pub(super) fn new(text: &str) -> Self {
+        let newlines = || text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        let mut lines = Vec::with_capacity(newlines().count() + 1);
+        lines.push(0);
+        lines.extend(newlines().map(|at| u32::try_from(at + 1).unwrap_or(u32::MAX)));
+        Self { text: text.into(), lines: Arc::new(lines) }
     }
 
     /// The whole text.
@@ -101,13 +104,13 @@ impl Source {
 
     /// The line (from 1) that holds the byte at `offset`; an offset past the end is on the last line.
     pub fn line(&self, offset: usize) -> usize {
-        self.lines.partition_point(|start| *start <= offset)
+        self.lines.partition_point(|start| *start as usize <= offset)
     }
 
     /// Line and column of the byte at `offset`.
     pub fn position(&self, offset: usize) -> Position {
         let line = self.line(offset);
-        let start = self.lines[line - 1];
+        let start = self.lines[line - 1] as usize;
         let column = self.text[start..].char_indices().take_while(|(at, _)| start + at < offset).count() + 1;
         Position { line, column }
     }
@@ -115,8 +118,8 @@ impl Source {
     /// The text of a line (from 1) without its line ending; empty when there is no such line.
     pub fn line_text(&self, line: usize) -> &str {
         let Some(start) = line.checked_sub(1).and_then(|index| self.lines.get(index)) else { return "" };
-        let end = self.lines.get(line).copied().unwrap_or(self.text.len());
-        self.text[*start..end].trim_end_matches(['\n', '\r'])
+        let end = self.lines.get(line).map_or(self.text.len(), |end| *end as usize);
+        self.text[*start as usize..end].trim_end_matches(['\n', '\r'])
     }
 
     /// The bytes of `span`; empty when the span does not lie in this text.
