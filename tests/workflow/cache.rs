@@ -1,0 +1,177 @@
+//! What is run again and what is not. A step that writes a random number shows whether it ran.
+
+use std::{
+    fs::{self, FileTimes},
+    time::{Duration, SystemTime},
+};
+
+use hypr_tests::{Layout, Project, World};
+
+const RANDOM: &str = "RUN cat /proc/sys/kernel/random/uuid >/random\n";
+
+/// Builds and returns what the step with the random number wrote.
+#[track_caller]
+fn random(world: &World, project: &Project) -> String {
+    world.build(project, ["-t", "a"]).ok();
+    world.image("a").text_of("/random")
+}
+
+#[test]
+fn a_second_build_runs_nothing_and_makes_the_same_image() {
+    let world = World::with_busybox();
+    let project = world
+        .project(&format!(
+            "FROM busybox AS one\n{RANDOM}FROM busybox\nCOPY file /\nENV A=1\nCOPY --from=one /random /\n"
+        ))
+        .file("file", "f");
+    let first = random(&world, &project);
+    let before = world.image("a");
+    assert_eq!(random(&world, &project), first);
+    let after = world.image("a");
+    assert_eq!(after.id(), before.id());
+    assert_eq!(after.squashfs_digest(), before.squashfs_digest());
+}
+
+#[test]
+fn a_touched_file_hits_and_a_changed_one_misses() {
+    let world = World::with_busybox();
+    let project =
+        world.project(&format!("FROM busybox\nCOPY file tree /d/\n{RANDOM}")).file("file", "f").file("tree/leaf", "l");
+    let first = random(&world, &project);
+    for name in ["file", "tree/leaf"] {
+        let time = SystemTime::now() - Duration::from_secs(1000);
+        let file = fs::File::options().write(true).open(project.path().join(name)).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        assert_eq!(random(&world, &project), first, "{name} was touched");
+    }
+    let project = project.file("tree/leaf", "m");
+    let second = random(&world, &project);
+    assert_ne!(second, first, "same size, other content");
+    let project = project.mode("file", 0o755, "f");
+    assert_ne!(random(&world, &project), second, "same content, other mode");
+}
+
+#[test]
+fn files_that_no_step_copies_do_not_count() {
+    let world = World::with_busybox();
+    let project = world.project(&format!("FROM busybox\nCOPY file /\n{RANDOM}")).file("file", "f").file("other", "o");
+    let first = random(&world, &project);
+    let project = project.file("other", "changed").file("new", "n");
+    assert_eq!(random(&world, &project), first);
+}
+
+#[test]
+fn a_step_that_comes_to_the_same_content_again_lets_what_follows_hit() {
+    let world = World::with_busybox();
+    let project = world.project(&format!("FROM busybox\nRUN echo same >/same # one\n{RANDOM}"));
+    let first = random(&world, &project);
+    let project = project.dockerfile(&format!("FROM busybox\nRUN echo same >/same # two\n{RANDOM}"));
+    assert_eq!(random(&world, &project), first, "another command, the same content");
+    let project = project.dockerfile(&format!("FROM busybox\nRUN echo other >/same\n{RANDOM}"));
+    assert_ne!(random(&world, &project), first);
+}
+
+#[test]
+fn what_a_run_sees_is_in_its_key_and_what_it_does_not_see_is_not() {
+    let world = World::with_busybox();
+    let dockerfile = |before: &str| {
+        format!(
+            "ARG OUTER=1\nFROM busybox\nARG SEEN=1\n{before}RUN cat /proc/sys/kernel/random/uuid >/tmp/random\nLABEL a=1\n"
+        )
+    };
+    let build = |before: &str, flags: &[&str]| {
+        world.build(&world.project(&dockerfile(before)), flags).args(["-t", "a"]).ok();
+        world.image("a").text_of("/tmp/random")
+    };
+    let first = build("ENV A=1\n", &[]);
+    for flags in [["--build-arg", "OUTER=2"], ["--build-arg", "HTTP_PROXY=http://proxy"], ["--label", "b=2"]] {
+        assert_eq!(build("ENV A=1\n", &flags), first, "{flags:?} is not seen");
+    }
+    assert_eq!(build("ENV A=1\nEXPOSE 1\nLABEL c=1\nVOLUME /v\n", &[]), first, "configuration is not seen");
+    assert_ne!(build("ENV A=1\n", &["--build-arg", "SEEN=2"]), first, "an argument that is declared is seen");
+    for before in [
+        "ENV A=2\n",
+        "ENV A=1\nUSER 1\n",
+        "ENV A=1\nWORKDIR /tmp\n",
+        "ENV A=1\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n",
+    ] {
+        assert_ne!(build(before, &[]), first, "{before:?} is seen");
+    }
+}
+
+#[test]
+fn no_cache_runs_everything_again() {
+    let world = World::with_busybox();
+    let project = world.project(&format!("FROM busybox\n{RANDOM}"));
+    let first = random(&world, &project);
+    world.build(&project, ["-t", "a", "--no-cache"]).ok();
+    assert_ne!(world.image("a").text_of("/random"), first);
+}
+
+#[test]
+fn a_step_that_failed_is_not_cached() {
+    let world = World::with_busybox();
+    let project = world.project("FROM busybox\nRUN echo before >/before\nRUN test -e /file\n");
+    world.build(&project, ["-t", "a"]).fails(1);
+    world.build(&project, ["-t", "a"]).fails(1);
+}
+
+#[test]
+fn a_changed_base_runs_what_is_on_it_again() {
+    let world = World::with_busybox();
+    let project = world.project(&format!("FROM busybox\n{RANDOM}"));
+    let first = random(&world, &project);
+    let other = Layout::busybox().layer(hypr_tests::Layer::new().file("etc/other", 0o644, (0, 0), b"o"));
+    let path = other.write(world.path("other"));
+    world.hypr(["load"]).args([&path]).args(["-t", "busybox"]).ok();
+    assert_ne!(random(&world, &project), first);
+    assert!(world.image("a").tree().has("/etc/other"));
+}
+
+#[test]
+fn builds_at_the_same_time_share_a_step() {
+    let world = World::with_busybox();
+    let project = world.project("FROM busybox\nRUN sleep 1; cat /proc/sys/kernel/random/uuid >/random\n");
+    let builds: Vec<_> = ["a", "b", "c"]
+        .map(|tag| world.build(&project, ["-t", tag]).start())
+        .into_iter()
+        .map(|run| run.wait())
+        .collect();
+    for build in &builds {
+        assert!(build.status.success(), "{build}");
+    }
+    let all = ["a", "b", "c"].map(|tag| world.image(tag).text_of("/random"));
+    assert!(all.iter().all(|text| *text == all[0]), "{all:?}");
+}
+
+#[test]
+fn independent_stages_run_at_once() {
+    let world = World::with_busybox();
+    let stages: String = (0..4).map(|n| format!("FROM busybox AS s{n}\nRUN sleep 3; echo {n} >/{n}\n")).collect();
+    let copies: String = (0..4).map(|n| format!("COPY --from=s{n} /{n} /\n")).collect();
+    let project = world.project(&format!("{stages}FROM scratch\n{copies}"));
+    let finished = world.build(&project, ["-t", "a"]).ok();
+    assert!(finished.took < Duration::from_secs(9), "four times three seconds one after another?\n{finished}");
+    assert_eq!(world.image("a").tree().paths(), ["/0", "/1", "/2", "/3"]);
+}
+
+#[test]
+fn a_damaged_record_or_layer_is_made_again() {
+    let world = World::with_busybox();
+    let project = world.project("FROM busybox\nRUN echo content >/file\n");
+    world.build(&project, ["-t", "a"]).ok();
+    for record in fs::read_dir(world.store().join("cache/steps")).expect("records").flatten() {
+        fs::write(record.path(), b"{\"version\":").unwrap();
+    }
+    world.load("busybox", &Layout::busybox());
+    world.build(&project, ["-t", "a"]).ok();
+    assert_eq!(world.image("a").text_of("/file"), "content\n");
+    for layer in fs::read_dir(world.store().join("layers")).expect("layers").flatten() {
+        if layer.path().extension().is_some_and(|extension| extension == "squashfs") {
+            fs::remove_file(layer.path()).unwrap();
+        }
+    }
+    world.load("busybox", &Layout::busybox());
+    world.build(&project, ["-t", "a"]).ok();
+    assert_eq!(world.image("a").text_of("/file"), "content\n");
+}

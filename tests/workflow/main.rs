@@ -1,0 +1,26 @@
+//! Whole workflows through the program, as a user has them: text in, exit status, messages and images out.
+
+mod cache;
+mod configuration;
+mod copy;
+mod images;
+mod interrupted;
+mod output;
+mod parse;
+mod refused;
+mod reproducible;
+mod run;
+mod sources;
+mod stages;
+
+use hypr_tests::{Image, World};
+
+/// Builds a Dockerfile on a store that has `busybox`, with a context of one file, `file`.
+#[track_caller]
+fn built(dockerfile: &str) -> (World, Image) {
+    let world = World::with_busybox();
+    let project = world.project(dockerfile).file("file", "of the context\n");
+    world.build(&project, ["--tag", "result"]).ok();
+    let image = world.image("result");
+    (world, image)
+}
