@@ -71,7 +71,7 @@ impl PendingLayer {
         self.publish_as(id, &summary.index.to_bytes())
     }
 
-    fn publish_as(self, id: LayerId, index: &[u8]) -> Result<Layer, StoreError> {
+    pub(super) fn publish_as(self, id: LayerId, index: &[u8]) -> Result<Layer, StoreError> {
         let Self { store, file } = self;
         let folder = store.layout().folder("layers");
         let layer = match store.layer(&id) {
