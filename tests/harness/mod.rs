@@ -9,6 +9,8 @@ mod process;
 mod program;
 mod project;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod world;
 
