@@ -224,9 +224,6 @@ impl Capture<'_> {
         for name in read(path, fs::xattr_names(fd))? {
             let Some(value) = read(path, fs::xattr(fd, &name))? else { continue };
             match self.marks.meaning(name.to_bytes(), &value) {
-                Meaning::Content if name.to_bytes().contains(&b'=') => {
-                    return Err(unsupported(format!("has the extended attribute {}: `=` in its name", shown(&name))));
-                }
                 Meaning::Content => attributes.content.push((name.into_bytes(), value)),
                 Meaning::Opaque => attributes.content.push((b"trusted.overlay.opaque".to_vec(), b"y".to_vec())),
                 Meaning::Whiteout => attributes.whiteout = true,

@@ -4,6 +4,7 @@
 //! libc has with the same signature, and numbered system calls where structures differ between libraries. All unsafe
 //! code of the agent is below this module.
 
+pub(crate) mod create;
 pub(crate) mod fs;
 
 use std::{

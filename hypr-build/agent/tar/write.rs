@@ -57,7 +57,6 @@ pub(crate) struct Header<'a> {
     pub(crate) gid: u32,
     /// Seconds since 1970.
     pub(crate) mtime: i64,
-    /// Names must not hold `=`, where a reader would end them.
     pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
@@ -138,7 +137,7 @@ impl Header<'_> {
         block.octal(329, 8, u64::from(major));
         block.octal(337, 8, u64::from(minor));
         for (name, value) in self.xattrs {
-            record(pax, &[b"SCHILY.xattr.", &name[..]].concat(), value);
+            record(pax, &xattr_key(name), value);
         }
         block.finish()
     }
@@ -165,6 +164,19 @@ fn sparse_map(segments: &[Segment]) -> Vec<u8> {
     let mut map = map.into_bytes();
     map.resize(map.len().next_multiple_of(BLOCK), 0);
     map
+}
+
+/// The key of an extended attribute. A `=` would end it early and is written as GNU tar does.
+fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            byte => key.push(*byte),
+        }
+    }
+    key
 }
 
 /// Appends `length key=value\n`, where the length counts the whole record, its own digits included.

@@ -202,6 +202,39 @@ fn gnu_tar_reads_sparse_members() {
 }
 
 #[test]
+fn the_reader_of_layers_understands_captures() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = File::create(dir.path().join("sparse")).unwrap();
+    for index in [0, 3, 4] {
+        file.seek(SeekFrom::Start(index * 300_000)).unwrap();
+        file.write_all(format!("data {index}").as_bytes()).unwrap();
+    }
+    file.set_len(5 << 20).unwrap();
+    fs::write(dir.path().join("plain"), "data").unwrap();
+    setxattr(dir.path().join("plain"), "user.a=b%3D", b"1\n2", XattrFlags::empty()).unwrap();
+    let long = format!("{}/{}", "d".repeat(200), "f".repeat(200));
+    fs::create_dir(dir.path().join("d".repeat(200))).unwrap();
+    fs::write(dir.path().join(&long), "").unwrap();
+    let (_, bytes) = archive(dir.path(), Marks::Trusted, &Baseline::default(), &[]).unwrap();
+
+    let mut archive = hypr_squash::tar::Archive::new(&*bytes, hypr_squash::tar::EndMarker::Required);
+    let mut found = Vec::new();
+    while let Some(entry) = archive.next_entry().unwrap() {
+        let path = String::from_utf8(entry.path).unwrap();
+        let mut data = Vec::new();
+        archive.data().read_to_end(&mut data).unwrap();
+        assert!(data.is_empty() || data == fs::read(dir.path().join(&path)).unwrap(), "{path}");
+        if path == "plain" {
+            assert_eq!(entry.metadata.xattrs.get(&b"user.a=b%3D"[..]).unwrap(), b"1\n2");
+        }
+        found.push((path, data.len()));
+    }
+    let paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["", &"d".repeat(200), &long, "plain", "sparse"]);
+    assert_eq!(found[4].1, 5 << 20);
+}
+
+#[test]
 fn what_the_process_did_not_touch_is_no_change() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("etc/deep")).unwrap();

@@ -6,6 +6,8 @@
 mod baseline;
 #[path = "../../agent/capture.rs"]
 mod capture;
+#[path = "../../agent/extract.rs"]
+mod extract;
 #[path = "../../agent/marks.rs"]
 mod marks;
 #[path = "../../agent/sparse.rs"]
@@ -18,3 +20,4 @@ mod tar;
 mod walk;
 
 mod capturing;
+mod extracting;
