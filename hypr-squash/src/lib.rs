@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compress;
 mod error;
 mod extent;
 mod format;
@@ -12,6 +13,7 @@ mod options;
 pub mod overlay;
 mod read;
 pub mod tar;
+mod tree_digest;
 mod write;
 
 pub use error::{Error, Table};
@@ -22,7 +24,8 @@ pub use merge::{MergeOptions, merge};
 pub use metadata::{Metadata, Special, Xattrs};
 pub use options::{BlockSize, Codec, Options};
 pub use overlay::Overlay;
-pub use read::{FileReader, FileType, Info, Kind, Node, Reader};
+pub use read::{FileReader, FileType, Info, Kind, Node, Piece, Reader, Walk};
+pub use tree_digest::content_digest;
 pub use write::{FileInfo, Fragment, Run, StoredFile, Summary, Tail, Writer};
 
 /// A BLAKE3 digest.

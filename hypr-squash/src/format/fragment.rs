@@ -1,6 +1,7 @@
 //! Entries of the fragment table: where a block of file tails lies.
 
 use super::StoredSize;
+use super::fields::Fields;
 
 /// A fragment block: tails of several files compressed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +24,7 @@ impl FragmentEntry {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
-        let [start @ .., s0, s1, s2, s3, _, _, _, _] = bytes;
-        Self {
-            start: u64::from_le_bytes(*start),
-            size: StoredSize::from_word(u32::from_le_bytes([*s0, *s1, *s2, *s3])),
-        }
+        let mut fields = Fields::new(bytes);
+        Self { start: fields.u64(), size: StoredSize::from_word(fields.u32()) }
     }
 }

@@ -1,20 +1,60 @@
 //! Makes images.
+//!
+//! Entries come in any order. What a file contains goes to its place at once: the calling thread reads and hashes it,
+//! decides whether it is already stored and where it goes, and hands it on to be compressed and written (`pipeline`).
+//! The tables are written when the last entry is known (`finish`).
 
+mod committer;
+mod contents;
+mod finish;
+mod fragments;
+mod hash;
+mod listing;
+mod metadata_writer;
+mod output;
+mod pipeline;
+mod pool;
+mod stored;
+mod tree;
+mod xattr_table;
+
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 
-use crate::{Digest, Error, Index, Metadata, Options, Reader, Special, StoredSize};
+use contents::Contents;
+use finish::Finish;
+use fragments::Origin;
+use output::Output;
+use pipeline::Pipeline;
+pub use stored::{Fragment, Run, StoredFile, Tail};
+use tree::{Attributes, Body, Inode, Tree};
+
+use crate::format::{MetadataHeader, TARGET_MAX, XattrPrefix};
+use crate::{Codec, Digest, Error, FragmentEntry, Index, Metadata, Options, Special, Xattrs};
+
+/// Bytes of all names and values of one inode's extended attributes.
+const XATTRS_MAX: usize = 8 << 20;
 
 /// Makes one image from entries given in any order.
 ///
 /// Paths are relative, without leading or trailing slash; `b""` is the root. A second entry at a path replaces the
 /// first; a directory on a directory takes the new metadata and keeps its children. Parents that were never added
 /// are directories of mode 0755, owned by root, of time zero.
+///
+/// An error from reading an entry's content leaves the writer usable, without that entry; after an error from writing
+/// the image every call fails. Dropping a writer ends its threads.
 #[derive(Debug)]
 pub struct Writer {
-    _file: File,
     options: Options,
+    tree: Tree,
+    contents: Contents,
+    /// Different sets of extended attributes; the first is the empty one.
+    xattrs: Vec<Xattrs>,
+    known_xattrs: HashMap<Xattrs, u32>,
+    runs: u32,
+    data_start: u64,
+    pipeline: Pipeline,
 }
 
 /// What [`Writer::add_file`] read.
@@ -36,12 +76,14 @@ pub struct Summary {
     pub content_digest: Digest,
     /// Bytes of the file, padding included.
     pub bytes: u64,
+    /// Bytes of the file without padding.
+    pub bytes_used: u64,
     /// Number of inodes.
     pub inodes: u32,
     /// Bytes of data that no inode refers to any more, because their entry was replaced. A merge of the image alone
     /// leaves them out.
     pub dead_bytes: u64,
-    /// Bytes of content that were stored once for several files.
+    /// Bytes of content that did not have to be stored again because an equal file was there.
     pub duplicate_bytes: u64,
     /// Content and place of every regular file.
     pub index: Index,
@@ -51,9 +93,21 @@ impl Writer {
     /// Begins an image in an empty file that is open for reading and writing.
     ///
     /// # Errors
-    /// Fails when threads cannot be started.
+    /// Fails when threads cannot be started or the file cannot be written.
     pub fn create(file: File, options: Options) -> Result<Self, Error> {
-        Ok(Self { _file: file, options })
+        let mut output = Output::new(file);
+        write_compressor_options(&mut output, options.codec)?;
+        let data_start = output.position();
+        Ok(Self {
+            tree: Tree::new(),
+            contents: Contents::new(options.block_size),
+            xattrs: vec![Xattrs::new()],
+            known_xattrs: HashMap::new(),
+            runs: 0,
+            data_start,
+            pipeline: Pipeline::start(output, &options)?,
+            options,
+        })
     }
 
     /// The options given at the start.
@@ -66,128 +120,168 @@ impl Writer {
     /// # Errors
     /// Fails on an invalid path, on extended attributes that the format cannot hold, or when the image cannot be
     /// written.
-    pub fn add_directory(&mut self, _path: &[u8], _metadata: &Metadata) -> Result<(), Error> {
-        Err(Error::Poisoned)
+    pub fn add_directory(&mut self, path: &[u8], metadata: &Metadata) -> Result<(), Error> {
+        self.add(path, metadata, Body::Directory(Default::default()))
     }
 
     /// Adds a regular file with all that `content` yields.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when `content` fails.
-    pub fn add_file(&mut self, _path: &[u8], _: &Metadata, _content: &mut dyn Read) -> Result<FileInfo, Error> {
-        Err(Error::Poisoned)
+    pub fn add_file(&mut self, path: &[u8], metadata: &Metadata, content: &mut dyn Read) -> Result<FileInfo, Error> {
+        self.tree.check(path)?;
+        let attributes = self.attributes(path, metadata)?;
+        let content = self.contents.store(path, content, &mut self.pipeline)?;
+        self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
+        let content = &self.contents.list[content as usize];
+        Ok(FileInfo { size: content.size, digest: content.digest })
     }
 
     /// Adds a symbolic link.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when the target is empty or over 4,095 bytes.
-    pub fn add_symlink(&mut self, _path: &[u8], _: &Metadata, _target: &[u8]) -> Result<(), Error> {
-        Err(Error::Poisoned)
+    pub fn add_symlink(&mut self, path: &[u8], metadata: &Metadata, target: &[u8]) -> Result<(), Error> {
+        let reason = match target {
+            b"" => Some("the target of a symbolic link is empty"),
+            _ if target.len() > TARGET_MAX => Some("the target of a symbolic link is longer than 4,095 bytes"),
+            _ if target.contains(&0) => Some("the target of a symbolic link contains a zero byte"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Err(Error::Unsupported { path: path.to_vec(), reason });
+        }
+        self.add(path, metadata, Body::Symlink(target.into()))
     }
 
     /// Adds a device, pipe or socket.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when a device number is out of range.
-    pub fn add_special(&mut self, _path: &[u8], _metadata: &Metadata, _special: Special) -> Result<(), Error> {
-        Err(Error::Poisoned)
+    pub fn add_special(&mut self, path: &[u8], metadata: &Metadata, special: Special) -> Result<(), Error> {
+        if let Special::CharDevice { major, minor } | Special::BlockDevice { major, minor } = special
+            && (major > 0xfff || minor > 0xf_ffff)
+        {
+            let reason = "device numbers have at most 12 bits of major and 20 of minor";
+            return Err(Error::Unsupported { path: path.to_vec(), reason });
+        }
+        self.add(path, metadata, Body::Special(special))
     }
 
     /// Adds one more name for the inode at `target`, which must exist and not be a directory.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when there is nothing to link to.
-    pub fn add_hard_link(&mut self, _path: &[u8], _target: &[u8]) -> Result<(), Error> {
-        Err(Error::Poisoned)
+    pub fn add_hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), Error> {
+        self.tree.check(path)?;
+        let Some(inode) = self.tree.find(target) else {
+            return Err(Error::path(target, "a hard link leads to it, and it does not exist"));
+        };
+        if matches!(self.tree.inodes[inode as usize].body, Body::Directory(_)) {
+            return Err(Error::path(target, "a hard link leads to it, and it is a directory"));
+        }
+        self.tree.link(path, inode)
     }
 
     /// Removes the entry at `path` with all below it; returns whether there was one.
     ///
     /// # Errors
-    /// Fails on an invalid path or the root.
-    pub fn remove(&mut self, _path: &[u8]) -> Result<bool, Error> {
-        Err(Error::Poisoned)
+    /// Fails on the root.
+    pub fn remove(&mut self, path: &[u8]) -> Result<bool, Error> {
+        self.tree.remove(path)
     }
 
     /// Whether there is an entry at `path`.
-    pub fn contains(&self, _path: &[u8]) -> bool {
-        false
+    pub fn contains(&self, path: &[u8]) -> bool {
+        self.tree.find(path).is_some()
     }
 
     /// Writes the tables and the superblock. The file is not synced.
     ///
     /// # Errors
     /// Fails when the image cannot be written or exceeds a limit of the format.
-    pub fn finish(self) -> Result<Summary, Error> {
-        Err(Error::Poisoned)
+    pub fn finish(mut self) -> Result<Summary, Error> {
+        self.contents.fragments.close(&mut self.pipeline)?;
+        let (output, ledger) = self.pipeline.finish()?;
+        let origins = self.contents.fragments.origins().iter().enumerate();
+        let fragments = origins.map(|(index, origin)| match *origin {
+            Origin::Packed(_) => ledger.fragments.get(index).copied().flatten().ok_or(Error::Poisoned),
+            Origin::Copied { run, offset, size } => {
+                Ok(FragmentEntry { start: ledger.runs[run as usize] + offset, size })
+            }
+        });
+        let finish = Finish {
+            fragments: fragments.collect::<Result<_, _>>()?,
+            options: &self.options,
+            tree: &self.tree,
+            contents: &self.contents,
+            xattrs: &self.xattrs,
+            ledger: &ledger,
+            data_start: self.data_start,
+        };
+        finish.write(output)
+    }
+
+    fn add(&mut self, path: &[u8], metadata: &Metadata, body: Body) -> Result<(), Error> {
+        self.tree.check(path)?;
+        let attributes = self.attributes(path, metadata)?;
+        self.tree.insert(path, Inode { attributes, body })
+    }
+
+    fn attributes(&mut self, path: &[u8], metadata: &Metadata) -> Result<Attributes, Error> {
+        let mtime = u32::try_from(metadata.mtime.max(0)).unwrap_or(u32::MAX);
+        let mtime = self.options.clamp_mtime.map_or(mtime, |latest| mtime.min(latest));
+        let xattrs = self.xattr_set(path, &metadata.xattrs)?;
+        Ok(Attributes { mode: metadata.mode & 0o7777, uid: metadata.uid, gid: metadata.gid, mtime, xattrs })
+    }
+
+    fn xattr_set(&mut self, path: &[u8], set: &Xattrs) -> Result<u32, Error> {
+        if set.is_empty() {
+            return Ok(0);
+        }
+        if let Some(&known) = self.known_xattrs.get(set) {
+            return Ok(known);
+        }
+        let flaw = |reason| Err(Error::Unsupported { path: path.to_vec(), reason });
+        let mut total = 0;
+        for (name, value) in set {
+            let Some((_, rest)) = XattrPrefix::split(name) else {
+                return flaw("only user, trusted and security extended attributes can be stored");
+            };
+            if rest.len() > usize::from(u16::MAX) || rest.contains(&0) {
+                return flaw("the name of an extended attribute is too long or contains a zero byte");
+            }
+            total += name.len() + value.len();
+        }
+        if total > XATTRS_MAX {
+            return flaw("its extended attributes exceed 8 MiB");
+        }
+        let limit = || Error::Limit { what: "sets of extended attributes", limit: u64::from(u32::MAX) };
+        let index = u32::try_from(self.xattrs.len()).map_err(|_| limit())?;
+        self.xattrs.push(set.clone());
+        self.known_xattrs.insert(set.clone(), index);
+        Ok(index)
     }
 }
 
-/// Stored bytes that came verbatim from another image; a handle of [`Writer::copy_run`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Run(u32);
-
-/// A fragment block of the image being written; a handle of [`Writer::add_fragment`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fragment(u32);
-
-/// A regular file whose content is already known and mostly already stored, for [`Writer::add_stored_file`].
-#[derive(Debug, Clone)]
-pub struct StoredFile<'a> {
-    /// Content length in bytes.
-    pub size: u64,
-    /// BLAKE3 of the content.
-    pub digest: Digest,
-    /// Where the data blocks begin: a run, and the byte offset in it. `None` when there are none or all are holes.
-    pub data: Option<(Run, u64)>,
-    /// One word a data block.
-    pub blocks: &'a [StoredSize],
-    /// Where the rest of the content is.
-    pub tail: Tail<'a>,
+/// Whether the options of a codec differ from what readers assume without them. LZ4 always has some.
+fn compressor_options(codec: Codec) -> Option<Vec<u8>> {
+    let words: &[u32] = match codec {
+        Codec::Lz4 => &[1, 0],
+        Codec::Zstd { level } => &[u32::try_from(level.clamp(1, 22)).unwrap_or(1)],
+        Codec::Gzip { .. } => return None,
+    };
+    Some(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-/// The part of a file after its data blocks.
-#[derive(Debug, Clone, Copy)]
-pub enum Tail<'a> {
-    /// There is none.
-    None,
-    /// In a fragment block that was copied, at this byte offset in it.
-    Fragment(Fragment, u32),
-    /// To be placed in a new fragment block: shorter than a block.
-    Bytes(&'a [u8]),
+fn has_compressor_options(codec: Codec) -> bool {
+    compressor_options(codec).is_some()
 }
 
-impl Writer {
-    /// Copies stored bytes of an image of the same codec and block size, in order with all other data.
-    ///
-    /// # Errors
-    /// Fails when codec or block size differ, or when the image cannot be read or written.
-    pub fn copy_run(&mut self, _source: &Reader, _range: Range<u64>) -> Result<Run, Error> {
-        Err(Error::Poisoned)
+fn write_compressor_options(output: &mut Output, codec: Codec) -> Result<(), Error> {
+    if let Some(options) = compressor_options(codec) {
+        output.append(&MetadataHeader::new(options.len(), false).to_bytes())?;
+        output.append(&options)?;
     }
-
-    /// Declares a fragment block that lies at a byte offset in a run.
-    ///
-    /// # Errors
-    /// Fails when there are too many fragment blocks.
-    pub fn add_fragment(&mut self, _run: Run, _offset: u64, _size: StoredSize) -> Result<Fragment, Error> {
-        Err(Error::Poisoned)
-    }
-
-    /// Adds a regular file whose blocks lie in a run. When equal content is already stored, that is used instead.
-    ///
-    /// # Errors
-    /// As [`add_directory`](Self::add_directory), and when blocks, tail and size do not fit each other.
-    pub fn add_stored_file(&mut self, _: &[u8], _: &Metadata, _file: &StoredFile<'_>) -> Result<FileInfo, Error> {
-        Err(Error::Poisoned)
-    }
-
-    /// Adds a regular file whose content is already in the image; returns whether it is.
-    ///
-    /// # Errors
-    /// As [`add_directory`](Self::add_directory).
-    pub fn add_known_file(&mut self, _: &[u8], _: &Metadata, _size: u64, _digest: Digest) -> Result<bool, Error> {
-        Err(Error::Poisoned)
-    }
+    Ok(())
 }

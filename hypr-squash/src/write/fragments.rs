@@ -1,0 +1,86 @@
+//! Gathers short contents into fragment blocks.
+
+use super::committer::Slot;
+use super::pipeline::Pipeline;
+use crate::{BlockSize, Digest, Error, StoredSize};
+
+/// The fragment block being filled, and what is known of all others.
+#[derive(Debug)]
+pub(super) struct Fragments {
+    block_size: BlockSize,
+    origins: Vec<Origin>,
+    open: Option<Open>,
+}
+
+/// Where a fragment block comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// It was packed here, from so many bytes.
+    Packed(u32),
+    /// It lies in a run copied from another image.
+    Copied { run: u32, offset: u64, size: StoredSize },
+}
+
+#[derive(Debug)]
+struct Open {
+    index: u32,
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+/// A place in a fragment block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) fragment: u32,
+    pub(super) offset: u32,
+}
+
+impl Fragments {
+    pub(super) fn new(block_size: BlockSize) -> Self {
+        Self { block_size, origins: Vec::new(), open: None }
+    }
+
+    /// Places a content shorter than a block, and may close the block behind it.
+    ///
+    /// Blocks close when they are full, and besides at contents whose digest says so. Two trees that differ in one
+    /// file thereby have the same blocks again soon after it.
+    pub(super) fn place(&mut self, tail: &[u8], digest: &Digest, pipeline: &mut Pipeline) -> Result<Place, Error> {
+        let block_size = self.block_size.len();
+        if self.open.as_ref().is_some_and(|open| open.used + tail.len() > block_size) {
+            self.close(pipeline)?;
+        }
+        if self.open.is_none() {
+            let index = self.push(Origin::Packed(0))?;
+            self.open = Some(Open { index, bytes: pipeline.buffer(block_size), used: 0 });
+        }
+        let open = self.open.as_mut().expect("a block was opened above");
+        let offset = u32::try_from(open.used).expect("blocks are at most 1 MiB");
+        open.bytes[open.used..open.used + tail.len()].copy_from_slice(tail);
+        open.used += tail.len();
+        let place = Place { fragment: open.index, offset };
+        let is_cut = digest.as_bytes()[0].is_multiple_of(8);
+        if open.used == block_size || (is_cut && open.used >= block_size / 2) {
+            self.close(pipeline)?;
+        }
+        Ok(place)
+    }
+
+    /// Has the open block compressed.
+    pub(super) fn close(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
+        let Some(Open { index, bytes, used }) = self.open.take() else { return Ok(()) };
+        self.origins[index as usize] = Origin::Packed(u32::try_from(used).expect("blocks are at most 1 MiB"));
+        pipeline.compress(Slot::Fragment(index), bytes, used)
+    }
+
+    pub(super) fn push(&mut self, origin: Origin) -> Result<u32, Error> {
+        let limit = u32::MAX - 1;
+        let index = u32::try_from(self.origins.len()).ok().filter(|&index| index < limit);
+        let index = index.ok_or(Error::Limit { what: "fragment blocks", limit: u64::from(limit) })?;
+        self.origins.push(origin);
+        Ok(index)
+    }
+
+    pub(super) fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+}

@@ -1,0 +1,145 @@
+//! Adds what another image already holds compressed.
+//!
+//! The caller copies whole runs of stored bytes and then says which files and fragment blocks lie where in them. The
+//! runs keep their place in the order of all data; where that is, is known only when the image is finished.
+
+use std::ops::Range;
+
+use super::committer::Message;
+use super::contents::{Content, Data};
+use super::fragments::{Origin, Place};
+use super::tree::{Body, Inode};
+use super::{FileInfo, Writer};
+use crate::{Digest, Error, Metadata, Reader, StoredSize};
+
+/// Stored bytes that came verbatim from another image; a handle of [`Writer::copy_run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Run(u32);
+
+/// A fragment block of the image being written; a handle of [`Writer::add_fragment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fragment(u32);
+
+/// A regular file whose content is already known and mostly already stored, for [`Writer::add_stored_file`].
+#[derive(Debug, Clone)]
+pub struct StoredFile<'a> {
+    /// Content length in bytes.
+    pub size: u64,
+    /// BLAKE3 of the content.
+    pub digest: Digest,
+    /// Where the data blocks begin: a run, and the byte offset in it. `None` when there are none or all are holes.
+    pub data: Option<(Run, u64)>,
+    /// One word a data block.
+    pub blocks: &'a [StoredSize],
+    /// Where the rest of the content is.
+    pub tail: Tail<'a>,
+}
+
+/// The part of a file after its data blocks.
+#[derive(Debug, Clone, Copy)]
+pub enum Tail<'a> {
+    /// There is none.
+    None,
+    /// In a fragment block that was copied, at this byte offset in it.
+    Fragment(Fragment, u32),
+    /// To be placed in a new fragment block: shorter than a block.
+    Bytes(&'a [u8]),
+}
+
+impl Writer {
+    /// Copies stored bytes of an image of the same codec and block size, in order with all other data.
+    ///
+    /// # Errors
+    /// Fails when compressor or block size differ, or when the image cannot be read or written.
+    pub fn copy_run(&mut self, source: &Reader, range: Range<u64>) -> Result<Run, Error> {
+        let info = source.info();
+        if info.compression != self.options.codec.id() || info.block_size != self.options.block_size {
+            let reason = "its compressor or block size differs from that of the result";
+            return Err(Error::Merge { path: Vec::new(), reason });
+        }
+        let data = source.data_range();
+        if range.start < data.start || range.end > data.end || range.start > range.end {
+            return Err(Error::corrupt(crate::Table::Data, range.start, "data lies outside the data area"));
+        }
+        let run = self.runs;
+        self.runs = run.checked_add(1).ok_or(Error::Limit { what: "runs", limit: u64::from(u32::MAX) })?;
+        let (offset, length) = (range.start, range.end - range.start);
+        self.pipeline.commit(Message::Copy { run, source: source.clone(), offset, length })?;
+        Ok(Run(run))
+    }
+
+    /// Declares a fragment block that lies at a byte offset in a run.
+    ///
+    /// # Errors
+    /// Fails when there are too many fragment blocks.
+    pub fn add_fragment(&mut self, run: Run, offset: u64, size: StoredSize) -> Result<Fragment, Error> {
+        self.contents.fragments.push(Origin::Copied { run: run.0, offset, size }).map(Fragment)
+    }
+
+    /// Adds a regular file whose blocks lie in a run. When equal content is already stored, that is used instead.
+    ///
+    /// # Errors
+    /// As [`add_directory`](Self::add_directory), and when blocks, tail and size do not fit each other.
+    pub fn add_stored_file(
+        &mut self,
+        path: &[u8],
+        metadata: &Metadata,
+        file: &StoredFile<'_>,
+    ) -> Result<FileInfo, Error> {
+        self.tree.check(path)?;
+        let attributes = self.attributes(path, metadata)?;
+        let content = match self.contents.find(file.size, &file.digest) {
+            Some(known) => known,
+            None => self.push_stored(path, file)?,
+        };
+        self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
+        Ok(FileInfo { size: file.size, digest: file.digest })
+    }
+
+    /// Adds a regular file whose content is already in the image; returns whether it is. When it is not, nothing is
+    /// added.
+    ///
+    /// # Errors
+    /// As [`add_directory`](Self::add_directory).
+    pub fn add_known_file(
+        &mut self,
+        path: &[u8],
+        metadata: &Metadata,
+        size: u64,
+        digest: Digest,
+    ) -> Result<bool, Error> {
+        self.tree.check(path)?;
+        let attributes = self.attributes(path, metadata)?;
+        let Some(content) = self.contents.find(size, &digest) else { return Ok(false) };
+        self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
+        Ok(true)
+    }
+
+    fn push_stored(&mut self, path: &[u8], file: &StoredFile<'_>) -> Result<u32, Error> {
+        let block_size = u64::from(self.options.block_size.bytes());
+        let whole = file.blocks.len() as u64;
+        let rest = file.size % block_size;
+        let fits = match file.tail {
+            Tail::None => whole == file.size.div_ceil(block_size),
+            Tail::Fragment(_, offset) => {
+                whole == file.size / block_size && rest > 0 && u64::from(offset) + rest <= block_size
+            }
+            Tail::Bytes(bytes) => whole == file.size / block_size && rest > 0 && bytes.len() as u64 == rest,
+        };
+        if !fits || (file.data.is_none() && file.blocks.iter().any(|block| !block.is_hole())) {
+            return Err(Error::Merge { path: path.to_vec(), reason: "its blocks do not add up to its size" });
+        }
+        let tail = match file.tail {
+            Tail::None => None,
+            Tail::Fragment(fragment, offset) => Some(Place { fragment: fragment.0, offset }),
+            Tail::Bytes(bytes) => Some(self.contents.fragments.place(bytes, &file.digest, &mut self.pipeline)?),
+        };
+        let data = if file.blocks.is_empty() {
+            Data::None
+        } else {
+            let (run, offset) = file.data.map_or((None, 0), |(run, offset)| (Some(run.0), offset));
+            Data::Copied { run, offset, blocks: file.blocks.into() }
+        };
+        self.contents.push(Content { size: file.size, digest: file.digest, data, tail })
+    }
+}

@@ -1,0 +1,4 @@
+//! Images are written, read back, and shown to programs that know nothing of this crate.
+
+mod edges;
+mod support;
