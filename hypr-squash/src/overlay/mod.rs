@@ -80,6 +80,6 @@ impl Overlay {
     /// All nodes with their paths, the root first, every directory before what is in it, and the entries of a
     /// directory in bytewise order of their names.
     pub fn walk(&self) -> Walk {
-        Walk::new(self.root())
+        Walk::new(b"", self.root())
     }
 }

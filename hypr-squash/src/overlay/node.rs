@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::View;
+use super::{View, Walk};
 use crate::read::Node as Inode;
 use crate::{Digest, Error, FileReader, FileType, Kind, Metadata, Xattrs};
 
@@ -141,6 +141,13 @@ impl Node {
             }
         }
         Ok(entries.into_iter().filter_map(|(name, union)| Some((name, union.seen(self.view)?))).collect())
+    }
+
+    /// This node as `path` and everything below it, in the order of [`Overlay::walk`].
+    ///
+    /// [`Overlay::walk`]: super::Overlay::walk
+    pub fn walk(&self, path: &[u8]) -> Walk {
+        Walk::new(path, Ok(self.clone()))
     }
 
     /// The entry of a directory with this name.

@@ -16,9 +16,9 @@ pub struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(root: Result<Node, Error>) -> Self {
+    pub(super) fn new(path: &[u8], root: Result<Node, Error>) -> Self {
         match root {
-            Ok(root) => Self { stack: vec![(Vec::new(), root)], failure: None },
+            Ok(root) => Self { stack: vec![(path.to_vec(), root)], failure: None },
             Err(error) => Self { stack: Vec::new(), failure: Some(error) },
         }
     }

@@ -1,0 +1,132 @@
+//! `hypr squashfs`: the image library from the command line.
+
+mod encoding;
+mod error;
+mod listing;
+mod make;
+mod read;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use encoding::EncodingArgs;
+pub(crate) use error::{SquashfsError, StdoutError};
+
+/// The arguments of `hypr squashfs`.
+#[derive(Debug, Args)]
+pub(crate) struct SquashfsArgs {
+    #[command(subcommand)]
+    command: SquashfsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SquashfsCommand {
+    /// Make an image of a directory, or of a tar archive on standard input.
+    Pack(PackArgs),
+    /// Merge layers into one image, copying compressed data as it is.
+    Merge(MergeArgs),
+    /// List everything in an image, or below a path of it.
+    Ls(LsArgs),
+    /// Write files of an image to standard output.
+    Cat(CatArgs),
+    /// Show what an image's superblock says.
+    Info(InfoArgs),
+}
+
+#[derive(Debug, Args)]
+struct PackArgs {
+    /// A directory, or `-` for a tar archive on standard input.
+    source: PathBuf,
+    /// The image to write; an existing file is replaced once the new one is complete.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How deletions are written down in the archive.
+    #[arg(long, value_enum, default_value_t = WhiteoutsArg::None)]
+    whiteouts: WhiteoutsArg,
+    #[command(flatten)]
+    encoding: EncodingArgs,
+}
+
+#[derive(Debug, Args)]
+struct MergeArgs {
+    /// The layers, lowest first.
+    #[arg(required = true, value_name = "LAYER")]
+    layers: Vec<PathBuf>,
+    /// The image to write; an existing file is replaced once the new one is complete.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Keep whiteouts and opaque directories, for an image that will lie on other layers.
+    #[arg(long)]
+    keep_whiteouts: bool,
+    #[command(flatten)]
+    encoding: EncodingArgs,
+}
+
+#[derive(Debug, Args)]
+struct ImageArgs {
+    /// The image.
+    #[arg(value_name = "FILE")]
+    image: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct LsArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Where in the image to begin.
+    #[arg(default_value = "/")]
+    path: PathBuf,
+    /// Show type, permissions, owner, size, time and link targets too.
+    #[arg(short, long)]
+    long: bool,
+}
+
+#[derive(Debug, Args)]
+struct CatArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Files in the image; symbolic links are followed inside of it.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct InfoArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line a fact.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WhiteoutsArg {
+    /// The archive has none; `.wh.` is a name as any other.
+    None,
+    /// `.wh.NAME` and `.wh..wh..opq`, as in layers of OCI images.
+    Oci,
+    /// Devices 0:0 and `trusted.overlay.opaque`, as overlayfs has it.
+    Overlay,
+}
+
+impl SquashfsArgs {
+    /// Does what was asked for, with results on standard output.
+    pub(crate) fn run(self) -> Result<(), SquashfsError> {
+        match self.command {
+            SquashfsCommand::Pack(arguments) => make::pack(&arguments),
+            SquashfsCommand::Merge(arguments) => make::merge(&arguments),
+            SquashfsCommand::Ls(arguments) => listing::list(&arguments),
+            SquashfsCommand::Cat(arguments) => read::cat(&arguments),
+            SquashfsCommand::Info(arguments) => read::info(&arguments),
+        }
+    }
+}
