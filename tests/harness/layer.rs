@@ -76,7 +76,7 @@ impl Layer {
     }
 
     /// The tar stream with its end.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub fn tar(&self) -> Vec<u8> {
         let mut bytes = self.tar.clone();
         bytes.resize(bytes.len() + 1024, 0);
         bytes

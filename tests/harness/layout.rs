@@ -57,7 +57,7 @@ impl Layout {
         fs::create_dir_all(to.join("blobs/sha256")).expect("a new folder");
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
         for layer in &self.layers {
-            let tar = layer.bytes();
+            let tar = layer.tar();
             diff_ids.push(json!(sha256(&tar)));
             let (suffix, blob) = match self.compression {
                 "gzip" => {

@@ -11,6 +11,7 @@ mod refused;
 mod reproducible;
 mod run;
 mod sources;
+mod squashfs;
 mod stages;
 
 use hypr_tests::{Image, World};
