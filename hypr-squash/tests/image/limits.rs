@@ -1,0 +1,88 @@
+//! The limits of the format, from both sides.
+
+use hypr_squash::{Error, Metadata, Special, Writer, Xattrs};
+
+use crate::support::{metadata, noise, open, options, tree, write};
+
+#[test]
+fn ids_up_to_65535_fit_and_one_more_is_refused() {
+    let fill = |writer: &mut Writer, count: u32| {
+        for id in 0..count {
+            let owner = Metadata { uid: id, gid: 0, mtime: 0, ..metadata(0o644) };
+            writer.add_special(format!("{id}").as_bytes(), &owner, Special::Fifo).unwrap();
+        }
+    };
+    let (file, _) = write(options(1), |writer| fill(writer, 65_535));
+    let reader = open(&file);
+    assert_eq!(reader.info().ids, 65_535);
+    assert_eq!(reader.lookup(b"65534").unwrap().unwrap().metadata().unwrap().uid, 65_534);
+    let mut writer = Writer::create(tempfile::tempfile().unwrap(), options(1)).unwrap();
+    fill(&mut writer, 65_536);
+    let error = writer.finish().unwrap_err();
+    assert_eq!(error.to_string(), "squashfs holds at most 65535 different user and group ids");
+}
+
+#[test]
+fn a_directory_may_have_a_hundred_thousand_entries() {
+    let name = |number: u32| format!("some/entry-{number:06}");
+    let (file, summary) = write(options(2), |writer| {
+        for number in 0..100_000 {
+            writer.add_symlink(name(number).as_bytes(), &metadata(0o777), b"t").unwrap();
+        }
+        // Its inode number is far from those of its neighbours.
+        writer.add_hard_link(b"some/entry-0", b"some/entry-099999").unwrap();
+        writer.add_hard_link(b"zzz", b"some/entry-050000").unwrap();
+    });
+    assert_eq!(summary.inodes, 100_002);
+    let reader = open(&file);
+    for number in [0, 1, 255, 256, 50_000, 99_999] {
+        assert!(reader.lookup(name(number).as_bytes()).unwrap().is_some(), "{number}");
+    }
+    assert!(reader.lookup(b"some/entry-1").unwrap().is_none());
+    assert_eq!(reader.root().child(b"some").unwrap().unwrap().read_dir().unwrap().len(), 100_001);
+    assert_eq!(reader.lookup(b"zzz").unwrap().unwrap().nlink(), 2);
+}
+
+#[test]
+fn large_attributes_come_back() {
+    let set = |name: &str, value: Vec<u8>| Xattrs::from([(name.as_bytes().to_vec(), value)]);
+    let large = noise("xattr", 200_000);
+    let (file, summary) = write(options(1), |writer| {
+        for number in 0..50 {
+            let xattrs = set(&format!("user.{number}"), large.clone());
+            writer.add_directory(number.to_string().as_bytes(), &Metadata { xattrs, ..metadata(0o755) }).unwrap();
+        }
+    });
+    assert!(summary.bytes < 300_000, "equal values are stored once: {}", summary.bytes);
+    let tree = tree(&open(&file));
+    for number in 0..50 {
+        assert!(tree[number.to_string().as_bytes()].metadata.xattrs == set(&format!("user.{number}"), large.clone()));
+    }
+}
+
+#[test]
+fn entries_that_cannot_be_stored_are_refused_by_name() {
+    let mut writer = Writer::create(tempfile::tempfile().unwrap(), options(1)).unwrap();
+    let with =
+        |name: &[u8], value: Vec<u8>| Metadata { xattrs: Xattrs::from([(name.to_vec(), value)]), ..metadata(0o644) };
+    let acl = writer.add_directory(b"acl", &with(b"system.posix_acl_access", vec![1]));
+    let bare = writer.add_directory(b"bare", &with(b"user.", vec![1]));
+    let huge = writer.add_directory(b"huge", &with(b"user.x", vec![1; 9 << 20]));
+    let target = writer.add_symlink(b"target", &metadata(0o777), &[b'x'; 4096]);
+    let empty = writer.add_symlink(b"empty", &metadata(0o777), b"");
+    let device = writer.add_special(b"device", &metadata(0), Special::CharDevice { major: 4096, minor: 0 });
+    for (name, result) in
+        [("acl", acl), ("bare", bare), ("huge", huge), ("target", target), ("empty", empty), ("device", device)]
+    {
+        assert!(
+            matches!(&result, Err(Error::Unsupported { path, .. }) if path == name.as_bytes()),
+            "{name} {result:?}"
+        );
+    }
+    let path = writer.add_directory(b"a/../b", &metadata(0o755));
+    assert!(matches!(path, Err(Error::Path { .. })), "{path:?}");
+    assert!(matches!(writer.add_hard_link(b"x", b"missing"), Err(Error::Path { .. })));
+    writer.add_directory(b"d", &metadata(0o755)).unwrap();
+    assert!(matches!(writer.add_hard_link(b"x", b"d"), Err(Error::Path { .. })));
+    assert_eq!(writer.finish().unwrap().inodes, 2, "what was refused is not there");
+}
