@@ -16,7 +16,7 @@ pub struct Mounted {
 
 impl Mounted {
     /// Mounts a squashfs file read-only. `None`, with a word on why, where that takes rights that the tests do not have.
-    pub(super) fn squashfs(file: &Path) -> Option<Self> {
+    pub fn squashfs(file: &Path) -> Option<Self> {
         if !is_root() {
             announce("not root: the image is not mounted");
             return None;
