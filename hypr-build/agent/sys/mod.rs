@@ -4,8 +4,15 @@
 //! libc has with the same signature, and numbered system calls where structures differ between libraries. All unsafe
 //! code of the agent is below this module.
 
+pub(crate) mod attribute;
 pub(crate) mod create;
+pub(crate) mod device;
 pub(crate) mod fs;
+pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod pipe;
+pub(crate) mod process;
+pub(crate) mod rights;
 
 use std::{
     ffi::{c_int, c_long},

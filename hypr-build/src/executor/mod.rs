@@ -2,7 +2,11 @@
 
 mod capabilities;
 mod namespace;
+#[cfg_attr(not(test), expect(dead_code, reason = "one half of it is the agent's"))]
+#[path = "../../agent/protocol.rs"]
+mod protocol;
 mod seccomp;
+mod session;
 
 pub use self::namespace::NamespaceExecutor;
 

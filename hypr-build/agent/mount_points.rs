@@ -1,0 +1,161 @@
+//! Where things are mounted in a sandbox's root, and a layer of stand-ins where the image has no such place.
+//!
+//! A mount point made in the upper directory would become part of the step's layer. Those that the image lacks are
+//! made in a layer of the sandbox's own instead, whose directories look like the image's.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Component, Path},
+};
+
+use crate::{
+    attributes,
+    failure::{Context, Failed},
+    protocol::FailureKind,
+};
+
+/// As many links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Proc,
+    Sys,
+    Dev,
+    Hosts,
+    ResolvConf,
+}
+
+/// A place for one mount.
+#[derive(Debug)]
+pub(crate) struct MountPoint {
+    pub(crate) kind: Kind,
+    /// The place below the root, with all symbolic links in it resolved.
+    pub(crate) resolved: String,
+    exists: bool,
+}
+
+/// Finds the mount points in the image that is mounted at `view`.
+pub(crate) fn find(view: &str) -> Result<Vec<MountPoint>, Failed> {
+    let wanted = [
+        (Kind::Proc, "proc"),
+        (Kind::Sys, "sys"),
+        (Kind::Dev, "dev"),
+        (Kind::Hosts, "etc/hosts"),
+        (Kind::ResolvConf, "etc/resolv.conf"),
+    ];
+    wanted.into_iter().map(|(kind, path)| find_one(view, kind, path)).collect()
+}
+
+fn find_one(view: &str, kind: Kind, path: &str) -> Result<MountPoint, Failed> {
+    let is_file = matches!(kind, Kind::Hosts | Kind::ResolvConf);
+    let resolved = resolve(view, path).start_context(&format!("resolve /{path} in the image"))?;
+    if !is_file && resolved != path {
+        return Err(refused(path, "is a symbolic link"));
+    }
+    let exists = match fs::symlink_metadata(below(view, &resolved)) {
+        Ok(metadata) if is_file && metadata.is_dir() => return Err(refused(path, "is a directory")),
+        Ok(metadata) if !is_file && !metadata.is_dir() => return Err(refused(path, "is not a directory")),
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).start_context(&format!("look at /{path} in the image")),
+    };
+    Ok(MountPoint { kind, resolved, exists })
+}
+
+/// Makes those of `points` that are missing in `view` below `layer`; tells whether there were any.
+pub(crate) fn make_missing(view: &str, layer: &str, points: &[MountPoint]) -> Result<bool, Failed> {
+    let missing = || points.iter().filter(|point| !point.exists);
+    for point in missing() {
+        let action = format!("make a mount point at /{}", point.resolved);
+        let parents: Vec<_> = Path::new(&point.resolved).ancestors().skip(1).collect();
+        for parent in parents.iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
+            make_directory(view, layer, &parent.to_string_lossy()).context(&action)?;
+        }
+        let place = below(layer, &point.resolved);
+        match point.kind {
+            Kind::Hosts | Kind::ResolvConf => fs::write(&place, []).context(&action)?,
+            _ => make_directory(view, layer, &point.resolved).context(&action)?,
+        }
+    }
+    // Last, since making something in a directory changes its time.
+    for point in missing() {
+        for parent in Path::new(&point.resolved).ancestors().skip(1) {
+            let parent = parent.to_string_lossy();
+            if !parent.is_empty() {
+                look_alike(view, layer, &parent).context("make mount points")?;
+            }
+        }
+    }
+    Ok(missing().next().is_some())
+}
+
+fn make_directory(view: &str, layer: &str, path: &str) -> io::Result<()> {
+    match fs::create_dir(below(layer, path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.and_then(|()| look_alike(view, layer, path)),
+    }
+}
+
+fn look_alike(view: &str, layer: &str, path: &str) -> io::Result<()> {
+    match attributes::copy(&below(view, path), &below(layer, path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => attributes::set_epoch(&below(layer, path)),
+        other => other,
+    }
+}
+
+/// Where `path` leads in the tree at `view`, taken as a root of its own. What does not exist is kept as it is written.
+fn resolve(view: &str, path: &str) -> io::Result<String> {
+    let mut waiting: VecDeque<String> = components(path);
+    let mut resolved: Vec<String> = Vec::new();
+    let mut links = 0;
+    while let Some(name) = waiting.pop_front() {
+        if name == ".." {
+            resolved.pop();
+            continue;
+        }
+        resolved.push(name);
+        let place = below(view, &resolved.join("/"));
+        let target = match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_symlink() => fs::read_link(&place)?,
+            Ok(metadata) if !metadata.is_dir() && !waiting.is_empty() => {
+                return Err(io::Error::from(io::ErrorKind::NotADirectory));
+            }
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(io::Error::other("too many symbolic links"));
+        }
+        let target = target.to_str().ok_or_else(|| io::Error::other("a symbolic link that is not UTF-8"))?;
+        resolved.pop();
+        if target.starts_with('/') {
+            resolved.clear();
+        }
+        for name in components(target).into_iter().rev() {
+            waiting.push_front(name);
+        }
+    }
+    Ok(resolved.join("/"))
+}
+
+fn components(path: &str) -> VecDeque<String> {
+    let parts = Path::new(path).components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        Component::ParentDir => Some("..".to_owned()),
+        _ => None,
+    });
+    parts.collect()
+}
+
+fn below(root: &str, path: &str) -> String {
+    format!("{root}/{path}")
+}
+
+fn refused(path: &str, what: &str) -> Failed {
+    Failed::new(FailureKind::Setup, format!("mount on /{path}"), format!("in the image it {what}"))
+}

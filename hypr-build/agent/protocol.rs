@@ -1,0 +1,472 @@
+//! What hypr and its agent say to each other: frames on one byte stream.
+//!
+//! This file is compiled into both, so that the protocol exists once. A frame is a kind (one byte), three zero bytes,
+//! the length of the body (`u32`, little-endian) and the body. The agent speaks first, with [`Report::Hello`]. Neither
+//! side trusts a length: a body longer than [`MAX_REQUEST`] or [`MAX_REPORT`] is refused before it is read.
+
+/// What both sides must have in common. Any change of this file's frames changes it.
+pub(crate) const VERSION: u32 = 1;
+
+/// Bytes before the body of a frame.
+pub(crate) const HEADER: usize = 8;
+
+/// The longest body that hypr sends: arguments and environment are bounded by the kernel to less.
+pub(crate) const MAX_REQUEST: usize = 16 << 20;
+
+/// The longest body that the agent sends.
+pub(crate) const MAX_REPORT: usize = 64 << 10;
+
+/// How many descriptors travel with one [`Request::Descriptors`]; the kernel's own limit is 253.
+pub(crate) const MAX_DESCRIPTORS: usize = 128;
+
+/// A frame that is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What hypr asks of the agent, in this order: descriptors, [`Sandbox`](Request::Sandbox),
+/// [`IdsMapped`](Request::IdsMapped) when asked for, [`Process`](Request::Process), and once that ended
+/// [`Capture`](Request::Capture) or nothing. The end of the stream, at any time, ends the sandbox.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// So many descriptors come with this frame; [`Sandbox`] says what they are.
+    Descriptors(u32),
+    /// The sandbox to make.
+    Sandbox(Sandbox),
+    /// The agent's user namespace has its id maps.
+    IdsMapped,
+    /// The process to run in it.
+    Process(Process),
+    /// Send the changes.
+    Capture,
+}
+
+/// What the sandbox is made of. The descriptors sent before it are, in order: the scratch directory, then for each of
+/// `cgroups` its `cgroup.procs` open for writing and its parent directory, then for each lower of kind
+/// [`Lower::Mount`] a detached mount.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sandbox {
+    /// Whether the agent makes itself a user namespace and waits for [`Request::IdsMapped`].
+    pub(crate) user_namespace: bool,
+    /// Whether the process keeps the network that the agent was started in.
+    pub(crate) host_network: bool,
+    /// The host name.
+    pub(crate) hostname: Vec<u8>,
+    /// The content of `/etc/hosts`.
+    pub(crate) hosts: Vec<u8>,
+    /// The content of `/etc/resolv.conf`.
+    pub(crate) resolv_conf: Vec<u8>,
+    /// Programs to be found below `/dev`.
+    pub(crate) programs: Vec<Program>,
+    /// The name of the step's control group in each hierarchy.
+    pub(crate) cgroups: Vec<Vec<u8>>,
+    /// The layers, lowest first.
+    pub(crate) lowers: Vec<Lower>,
+}
+
+/// An executable file that is no part of the image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Its absolute path, below `/dev`.
+    pub(crate) path: Vec<u8>,
+    pub(crate) content: Vec<u8>,
+}
+
+/// Where a layer's tree is found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Lower {
+    /// A detached mount among the descriptors.
+    Mount,
+    /// A directory, by its absolute path.
+    Directory(Vec<u8>),
+}
+
+/// The process to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// The program and its arguments.
+    pub(crate) args: Vec<Vec<u8>>,
+    /// `NAME=value` each.
+    pub(crate) env: Vec<Vec<u8>>,
+    /// The working directory, which must exist.
+    pub(crate) cwd: Vec<u8>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
+    /// One bit for each capability that the process may have.
+    pub(crate) capabilities: u64,
+    /// A classic BPF program of eight bytes an instruction; none when empty.
+    pub(crate) seccomp: Vec<u8>,
+}
+
+/// What the agent reports.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The first frame: the agent's [`VERSION`].
+    Hello(u32),
+    /// The agent's user namespace waits for its id maps.
+    MapIds,
+    /// The sandbox stands; the process is started now.
+    Started,
+    /// Bytes of the process's standard output.
+    Stdout(Vec<u8>),
+    /// Bytes of the process's standard error.
+    Stderr(Vec<u8>),
+    /// The process and all that it started have ended; everything they wrote has been sent.
+    Exited(Exited),
+    /// Bytes of the tar of changes.
+    Changes(Vec<u8>),
+    /// The tar of changes is complete.
+    Captured,
+    /// Something went wrong; nothing follows.
+    Failed(Failure),
+}
+
+/// How the process ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Exited {
+    /// 0 to 255; 128 + N after signal N.
+    pub(crate) status: u8,
+    /// User and system time of all processes that were waited for, in microseconds.
+    pub(crate) cpu_micros: u64,
+}
+
+/// Why the agent could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// What was being done, as a verb and its object.
+    pub(crate) action: String,
+    /// The system's answer; 0 when it was not the system.
+    pub(crate) errno: i32,
+    /// Why not, where it was not the system.
+    pub(crate) reason: String,
+}
+
+/// Who has to act on a [`Failure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// The sandbox could not be made.
+    Setup,
+    /// The program could not be started.
+    Start,
+    /// The changes could not be read.
+    Capture,
+    /// The agent and hypr do not understand each other.
+    Protocol,
+}
+
+pub(crate) mod kind {
+    //! The first byte of each frame.
+    pub(crate) const HELLO: u8 = 0x01;
+    pub(crate) const MAP_IDS: u8 = 0x02;
+    pub(crate) const STARTED: u8 = 0x03;
+    pub(crate) const STDOUT: u8 = 0x04;
+    pub(crate) const STDERR: u8 = 0x05;
+    pub(crate) const EXITED: u8 = 0x06;
+    pub(crate) const CHANGES: u8 = 0x07;
+    pub(crate) const CAPTURED: u8 = 0x08;
+    pub(crate) const FAILED: u8 = 0x09;
+    pub(crate) const DESCRIPTORS: u8 = 0x81;
+    pub(crate) const SANDBOX: u8 = 0x82;
+    pub(crate) const IDS_MAPPED: u8 = 0x83;
+    pub(crate) const PROCESS: u8 = 0x84;
+    pub(crate) const CAPTURE: u8 = 0x85;
+}
+
+impl Request {
+    /// The frame of this request.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Descriptors(count) => Encoder::new(kind::DESCRIPTORS).u32(*count).finish(),
+            Self::Sandbox(sandbox) => sandbox.encode(),
+            Self::IdsMapped => Encoder::new(kind::IDS_MAPPED).finish(),
+            Self::Process(process) => process.encode(),
+            Self::Capture => Encoder::new(kind::CAPTURE).finish(),
+        }
+    }
+
+    /// The request in a frame's `body`.
+    pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Decoder(body);
+        let request = match kind {
+            kind::DESCRIPTORS => Self::Descriptors(body.u32()?),
+            kind::SANDBOX => Self::Sandbox(Sandbox::decode(&mut body)?),
+            kind::IDS_MAPPED => Self::IdsMapped,
+            kind::PROCESS => Self::Process(Process::decode(&mut body)?),
+            kind::CAPTURE => Self::Capture,
+            _ => return Err(Malformed("a request of an unknown kind")),
+        };
+        body.end()?;
+        Ok(request)
+    }
+}
+
+impl Report {
+    /// The frame of this report.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(version) => Encoder::new(kind::HELLO).u32(*version).finish(),
+            Self::MapIds => Encoder::new(kind::MAP_IDS).finish(),
+            Self::Started => Encoder::new(kind::STARTED).finish(),
+            Self::Stdout(bytes) => frame(kind::STDOUT, bytes),
+            Self::Stderr(bytes) => frame(kind::STDERR, bytes),
+            Self::Exited(exited) => {
+                Encoder::new(kind::EXITED).u32(exited.status.into()).u64(exited.cpu_micros).finish()
+            }
+            Self::Changes(bytes) => frame(kind::CHANGES, bytes),
+            Self::Captured => Encoder::new(kind::CAPTURED).finish(),
+            Self::Failed(failure) => failure.encode(),
+        }
+    }
+
+    /// The report in a frame's `body`.
+    pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Self, Malformed> {
+        let mut rest = Decoder(body);
+        let report = match kind {
+            kind::HELLO => Self::Hello(rest.u32()?),
+            kind::MAP_IDS => Self::MapIds,
+            kind::STARTED => Self::Started,
+            kind::STDOUT => return Ok(Self::Stdout(body.to_vec())),
+            kind::STDERR => return Ok(Self::Stderr(body.to_vec())),
+            kind::EXITED => {
+                let status = rest.u32()?.try_into().map_err(|_| Malformed("an exit status above 255"))?;
+                Self::Exited(Exited { status, cpu_micros: rest.u64()? })
+            }
+            kind::CHANGES => return Ok(Self::Changes(body.to_vec())),
+            kind::CAPTURED => Self::Captured,
+            kind::FAILED => Self::Failed(Failure::decode(&mut rest)?),
+            _ => return Err(Malformed("a report of an unknown kind")),
+        };
+        rest.end()?;
+        Ok(report)
+    }
+}
+
+impl Sandbox {
+    fn encode(&self) -> Vec<u8> {
+        let mut to = Encoder::new(kind::SANDBOX)
+            .u32(self.user_namespace.into())
+            .u32(self.host_network.into())
+            .bytes(&self.hostname)
+            .bytes(&self.hosts)
+            .bytes(&self.resolv_conf)
+            .list(&self.cgroups)
+            .len(self.programs.len());
+        for program in &self.programs {
+            to = to.bytes(&program.path).bytes(&program.content);
+        }
+        to = to.len(self.lowers.len());
+        for lower in &self.lowers {
+            to = match lower {
+                Lower::Mount => to.u32(0),
+                Lower::Directory(path) => to.u32(1).bytes(path),
+            };
+        }
+        to.finish()
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let mut sandbox = Self {
+            user_namespace: from.flag()?,
+            host_network: from.flag()?,
+            hostname: from.bytes()?,
+            hosts: from.bytes()?,
+            resolv_conf: from.bytes()?,
+            cgroups: from.list()?,
+            ..Self::default()
+        };
+        for _ in 0..from.count()? {
+            sandbox.programs.push(Program { path: from.bytes()?, content: from.bytes()? });
+        }
+        for _ in 0..from.count()? {
+            sandbox.lowers.push(match from.u32()? {
+                0 => Lower::Mount,
+                1 => Lower::Directory(from.bytes()?),
+                _ => return Err(Malformed("a layer of an unknown kind")),
+            });
+        }
+        Ok(sandbox)
+    }
+}
+
+impl Process {
+    fn encode(&self) -> Vec<u8> {
+        let mut to = Encoder::new(kind::PROCESS)
+            .list(&self.args)
+            .list(&self.env)
+            .bytes(&self.cwd)
+            .u32(self.uid)
+            .u32(self.gid)
+            .len(self.groups.len());
+        for group in &self.groups {
+            to = to.u32(*group);
+        }
+        to.u64(self.capabilities).bytes(&self.seccomp).finish()
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let (args, env, cwd) = (from.list()?, from.list()?, from.bytes()?);
+        let (uid, gid) = (from.u32()?, from.u32()?);
+        let mut groups = Vec::new();
+        for _ in 0..from.count()? {
+            groups.push(from.u32()?);
+        }
+        Ok(Self { args, env, cwd, uid, gid, groups, capabilities: from.u64()?, seccomp: from.bytes()? })
+    }
+}
+
+impl Failure {
+    fn encode(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            FailureKind::Setup => 0,
+            FailureKind::Start => 1,
+            FailureKind::Capture => 2,
+            FailureKind::Protocol => 3,
+        };
+        Encoder::new(kind::FAILED)
+            .u32(kind)
+            .u32(self.errno.cast_unsigned())
+            .bytes(self.action.as_bytes())
+            .bytes(self.reason.as_bytes())
+            .finish()
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let kind = match from.u32()? {
+            0 => FailureKind::Setup,
+            1 => FailureKind::Start,
+            2 => FailureKind::Capture,
+            3 => FailureKind::Protocol,
+            _ => return Err(Malformed("a failure of an unknown kind")),
+        };
+        let errno = from.u32()?.cast_signed();
+        let (action, reason) = (from.text()?, from.text()?);
+        Ok(Self { kind, errno, action, reason })
+    }
+}
+
+/// A frame around `body`, which is at most `u32::MAX` bytes.
+pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER + body.len());
+    frame.extend(header(kind, body.len()));
+    frame.extend(body);
+    frame
+}
+
+/// The header of a frame whose body has `length` bytes.
+pub(crate) fn header(kind: u8, length: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    [kind, 0, 0, 0, a, b, c, d]
+}
+
+/// The kind and the length that a header announces, once it is known to be at most `limit`.
+pub(crate) fn parse_header(header: [u8; HEADER], limit: usize) -> Result<(u8, usize), Malformed> {
+    let [kind, 0, 0, 0, a, b, c, d] = header else { return Err(Malformed("bytes that are no frame")) };
+    match usize::try_from(u32::from_le_bytes([a, b, c, d])) {
+        Ok(length) if length <= limit => Ok((kind, length)),
+        _ => Err(Malformed("a frame over the size limit")),
+    }
+}
+
+struct Encoder(Vec<u8>);
+
+impl Encoder {
+    fn new(kind: u8) -> Self {
+        Self(header(kind, 0).to_vec())
+    }
+
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn len(self, length: usize) -> Self {
+        self.u32(u32::try_from(length).unwrap_or(u32::MAX))
+    }
+
+    fn bytes(self, bytes: &[u8]) -> Self {
+        let mut this = self.len(bytes.len());
+        this.0.extend(bytes);
+        this
+    }
+
+    fn list(mut self, items: &[Vec<u8>]) -> Self {
+        self = self.len(items.len());
+        for item in items {
+            self = self.bytes(item);
+        }
+        self
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = header(self.0[0], self.0.len() - HEADER);
+        self.0[..HEADER].copy_from_slice(&length);
+        self.0
+    }
+}
+
+struct Decoder<'a>(&'a [u8]);
+
+impl Decoder<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Malformed("a frame that is too short"))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.u32()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a flag that is neither 0 nor 1")),
+        }
+    }
+
+    /// A number of items of at least four bytes each, which therefore all fit into what is left.
+    fn count(&mut self) -> Result<usize, Malformed> {
+        match usize::try_from(self.u32()?) {
+            Ok(count) if count <= self.0.len() / 4 => Ok(count),
+            _ => Err(Malformed("a list longer than its frame")),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
+        let length = self.u32()?;
+        let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
+        let (head, tail) = split.ok_or(Malformed("bytes longer than their frame"))?;
+        self.0 = tail;
+        Ok(head.to_vec())
+    }
+
+    fn text(&mut self) -> Result<String, Malformed> {
+        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
+    }
+
+    fn list(&mut self) -> Result<Vec<Vec<u8>>, Malformed> {
+        (0..self.count()?).map(|_| self.bytes()).collect()
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame with bytes to spare")) }
+    }
+}

@@ -1,0 +1,127 @@
+//! The root of a sandbox: an overlay over the step's layers, with what a process expects to be mounted in it.
+//!
+//! Everything is mounted on a stage, a tmpfs in the scratch directory that only this mount namespace has. Relative
+//! names keep the overlay's options short, since all of them have to fit into one page.
+
+use std::{ffi::CString, fs, os::fd::AsFd, os::fd::OwnedFd};
+
+use crate::{
+    attributes, devices,
+    failure::{Context, Failed},
+    mount_points::{self, Kind, MountPoint},
+    protocol::{FailureKind, Lower, Sandbox},
+    scratch::STAGE,
+    sys::mount::{self, NO_ATIME, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY, RECURSIVE},
+};
+
+/// The most layers that overlayfs stacks, less those that are added here.
+const MAX_LAYERS: usize = 490;
+
+/// Builds the root and moves this mount namespace into it. The working directory is the scratch directory before and
+/// the new root after.
+pub(crate) fn build(sandbox: &Sandbox, mounts: &[OwnedFd]) -> Result<(), Failed> {
+    let stage = c_string(STAGE);
+    mount::mount(c"tmpfs", &stage, c"tmpfs", NO_SUID | NO_EXEC, c"mode=700").context("mount the stage")?;
+    std::env::set_current_dir(STAGE).context("enter the stage")?;
+    for name in ["empty", "void", "view", "points", "root"] {
+        fs::create_dir(name).context("make the stage")?;
+    }
+    let layers = attach_layers(&sandbox.lowers, mounts)?;
+
+    // The layers alone show what the image has; two empty directories make a stack even of none.
+    mount_overlay("view", &format!("lowerdir={layers}empty:void"), READ_ONLY)?;
+    let mount_points = mount_points::find("view")?;
+    let missing = mount_points::make_missing("view", "points", &mount_points)?;
+    prepare_upper(sandbox)?;
+    mount::detach(c"view").context("unmount the view")?;
+
+    let points = if missing { "points:" } else { "" };
+    let xattrs = if sandbox.user_namespace { ",userxattr" } else { "" };
+    let options = format!(
+        "lowerdir={points}{layers}empty,upperdir=../upper,workdir=../work,\
+         redirect_dir=nofollow,metacopy=off,index=off,xino=off{xattrs}"
+    );
+    // Nothing in the upper directory outlives a crash, so nothing in it needs to be synchronized.
+    if mount_overlay("root", &format!("{options},volatile"), NO_DEV | NO_ATIME).is_err() {
+        mount_overlay("root", &options, NO_DEV | NO_ATIME)?;
+    }
+    for point in &mount_points {
+        mount_on(point, sandbox)?;
+    }
+    std::env::set_current_dir("root").context("enter the root")?;
+    mount::pivot_into_working_directory().context("change the root")
+}
+
+/// Makes each layer appear under its number; returns the numbers as overlayfs wants them, the highest layer first.
+fn attach_layers(lowers: &[Lower], mounts: &[OwnedFd]) -> Result<String, Failed> {
+    if lowers.len() > MAX_LAYERS {
+        let reason = format!("overlayfs takes {MAX_LAYERS}");
+        return Err(Failed::new(FailureKind::Setup, format!("stack {} layers", lowers.len()), reason));
+    }
+    let mut mounts = mounts.iter();
+    let mut names = String::new();
+    for (number, lower) in lowers.iter().enumerate() {
+        let name = number.to_string();
+        fs::create_dir(&name).context("make the stage")?;
+        let target = c_string(&name);
+        match (lower, mounts.next()) {
+            (Lower::Mount, Some(layer)) => mount::attach(layer.as_fd(), &target).context("attach a layer")?,
+            (Lower::Mount, None) => {
+                return Err(Failed::new(FailureKind::Protocol, "attach the layers", "fewer came than announced"));
+            }
+            (Lower::Directory(path), _) => {
+                let path = CString::new(&path[..]).unwrap_or_default();
+                mount::bind(&path, &target, 0).context("attach a layer")?;
+            }
+        }
+        names = format!("{name}:{names}");
+    }
+    Ok(names)
+}
+
+fn mount_overlay(target: &str, options: &str, flags: std::ffi::c_ulong) -> Result<(), Failed> {
+    mount::mount(c"overlay", &c_string(target), c"overlay", flags, &c_string(options)).context("mount the overlay")
+}
+
+/// The root directory takes its owner, mode and times from the upper directory, so these have to be the image's.
+fn prepare_upper(sandbox: &Sandbox) -> Result<(), Failed> {
+    if sandbox.lowers.is_empty() {
+        attributes::set_epoch("../upper").context("prepare the upper directory")
+    } else {
+        attributes::copy("view", "../upper").context("prepare the upper directory")
+    }
+}
+
+fn mount_on(point: &MountPoint, sandbox: &Sandbox) -> Result<(), Failed> {
+    let target = format!("root/{}", point.resolved);
+    let at = c_string(&target);
+    let plain = NO_SUID | NO_DEV | NO_EXEC;
+    match point.kind {
+        Kind::Proc => mount::mount(c"proc", &at, c"proc", plain, c"").context("mount /proc"),
+        Kind::Sys => match mount::mount(c"sysfs", &at, c"sysfs", plain | READ_ONLY, c"") {
+            // A user namespace does not own the host's network, and so may not mount its view of `/sys`.
+            Err(_) if sandbox.user_namespace && sandbox.host_network => {
+                mount::bind(c"/sys", &at, RECURSIVE).context("mount /sys")?;
+                mount::remount_bind(&at, plain | READ_ONLY).context("mount /sys")
+            }
+            other => other.context("mount /sys"),
+        },
+        Kind::Dev => devices::populate(&target, sandbox.user_namespace, &sandbox.programs),
+        Kind::Hosts => mount_file("hosts", &sandbox.hosts, &at),
+        Kind::ResolvConf => mount_file("resolv.conf", &sandbox.resolv_conf, &at),
+    }
+}
+
+/// Shows `content` at `at`, read-only: what is written there would be lost.
+fn mount_file(name: &str, content: &[u8], at: &std::ffi::CStr) -> Result<(), Failed> {
+    let action = format!("mount /etc/{name}");
+    fs::write(name, content).context(&action)?;
+    attributes::set_mode(name, 0o644).context(&action)?;
+    mount::bind(&c_string(name), at, 0).context(&action)?;
+    mount::remount_bind(at, READ_ONLY | NO_SUID | NO_DEV | NO_EXEC).context(&action)
+}
+
+/// Names made here hold no zero bytes.
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
+}

@@ -1,0 +1,87 @@
+//! The step's scratch directory: the overlay's upper and work directories, and getting rid of them.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    failure::{Context, Failed},
+    sys::process,
+};
+
+/// The overlay's upper directory, in the scratch directory.
+pub(crate) const UPPER: &str = "upper";
+/// The overlay's work directory, in the scratch directory.
+pub(crate) const WORK: &str = "work";
+/// Where the init mounts what it works with, in the scratch directory.
+pub(crate) const STAGE: &str = "stage";
+
+/// The scratch directory, which is the agent's working directory as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    cgroups: Vec<(OwnedFd, Vec<u8>)>,
+}
+
+impl Scratch {
+    /// Makes `directory` the working directory. `cgroups` are names of control groups, one in each of `parents`.
+    pub(crate) fn new(directory: OwnedFd, cgroups: Vec<Vec<u8>>, parents: Vec<OwnedFd>) -> Result<Self, Failed> {
+        process::change_directory(&directory).context("enter the scratch directory")?;
+        Ok(Self { cgroups: parents.into_iter().zip(cgroups).collect() })
+    }
+
+    /// Makes the directories that the overlay needs.
+    pub(crate) fn make_upper(&self) -> Result<fs::File, Failed> {
+        for name in [UPPER, WORK, STAGE] {
+            fs::create_dir(name).context("make the upper directory")?;
+        }
+        fs::set_permissions(UPPER, fs::Permissions::from_mode(0o755)).context("make the upper directory")?;
+        fs::File::open(UPPER).context("open the upper directory")
+    }
+
+    /// Removes everything, as far as that is possible: nobody is left to hear of an error.
+    pub(crate) fn clear(self) {
+        for name in [UPPER, WORK, STAGE] {
+            let _ = remove_tree(name);
+        }
+        for (parent, name) in self.cgroups {
+            if let Ok(name) = CString::new(name) {
+                let _ = process::remove_directory_at(&parent, &name);
+            }
+        }
+    }
+}
+
+/// Removes the tree at `top`, a name in the working directory.
+///
+/// The tree may be deeper than there are descriptors or stack, so every directory found is first moved up beside
+/// `top`.
+fn remove_tree(top: &str) -> io::Result<()> {
+    let mut waiting = vec![PathBuf::from(top)];
+    let mut moved = 0u64;
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let place = PathBuf::from(format!("{top}-{moved}"));
+                moved += 1;
+                fs::rename(entry.path(), &place)?;
+                waiting.push(place);
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        remove_emptied(&directory)?;
+    }
+    Ok(())
+}
+
+/// Removes `directory`; reading it while entries went may have passed over some.
+fn remove_emptied(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(directory),
+        other => other,
+    }
+}

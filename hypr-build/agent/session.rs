@@ -1,0 +1,114 @@
+//! One session with hypr, from hello to the last byte of the changes.
+
+use std::{
+    io::{self, BufWriter},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use crate::{
+    baseline::Baseline,
+    capture::{self, Options},
+    channel::{Changes, Channel},
+    failure::{Context, Failed},
+    init::Plan,
+    marks::Marks,
+    protocol::{self, FailureKind, Lower, Report, Request, Sandbox},
+    scratch::Scratch,
+    supervise::{self, End},
+    sys::{pipe, process},
+};
+
+/// The channel, which hypr hands over as standard input.
+pub(crate) fn open_channel() -> io::Result<Channel> {
+    let socket = pipe::duplicate(io::stdin().as_fd())?;
+    // Standard output is the null device: what is started here must not find the channel at descriptor 0.
+    pipe::place(io::stdout().as_fd(), 0)?;
+    Ok(Channel::new(socket))
+}
+
+/// Makes the sandbox that hypr asks for, runs the process, reports. Ends early, in peace, when the channel does.
+pub(crate) fn serve(channel: &mut Channel) -> Result<(), Failed> {
+    channel.send(&Report::Hello(protocol::VERSION))?;
+    let Some(sandbox) = receive_sandbox(channel)? else { return Ok(()) };
+    let groups = sandbox.cgroups.len();
+    let mounts = sandbox.lowers.iter().filter(|lower| **lower == Lower::Mount).count();
+    let mut descriptors = channel.take_descriptors(1 + 2 * groups + mounts)?;
+    let mounts = descriptors.split_off(1 + 2 * groups);
+    let cgroups = descriptors.split_off(1);
+    let [directory] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| out_of_order())?;
+    if sandbox.user_namespace && !enter_user_namespace(channel)? {
+        return Ok(());
+    }
+    process::set_dumpable(false).context("close the agent to other processes")?;
+    let Some(request) = channel.receive()? else { return Ok(()) };
+    let Request::Process(process) = request else { return Err(out_of_order()) };
+
+    let marks = if sandbox.user_namespace { Marks::User } else { Marks::Trusted };
+    let (cgroups, parents) = pairs(cgroups);
+    // From here on there is something to clean up, whichever way this function is left.
+    let scratch = Scratch::new(directory, sandbox.cgroups.clone(), parents)?;
+    let outcome = run(channel, &scratch, Plan { sandbox, process, mounts, cgroups }, marks);
+    if let Err(failed) = outcome {
+        let _ = channel.send(&Report::Failed(failed.0));
+    }
+    channel.wait_for_end();
+    scratch.clear();
+    Ok(())
+}
+
+fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Result<(), Failed> {
+    let upper = scratch.make_upper()?;
+    let mut baseline = Baseline::default();
+    let record = |channel: &mut Channel| {
+        baseline = Baseline::record(upper.as_fd()).map_err(|error| error.source).context("read the upper directory")?;
+        channel.send(&Report::Started)
+    };
+    let End::Exited(exited) = supervise::run(channel, plan, record)? else { return Ok(()) };
+    channel.send(&Report::Exited(exited))?;
+    let Some(request) = channel.receive()? else { return Ok(()) };
+    let Request::Capture = request else { return Err(out_of_order()) };
+    let mut out = BufWriter::with_capacity(protocol::MAX_REPORT, Changes(channel));
+    capture::capture(upper.as_fd(), &Options { marks, baseline: &baseline, skip: &[] }, &mut out)
+        .map_err(|error| Failed::new(FailureKind::Capture, "capture the changes", error.to_string()))?;
+    drop(out);
+    channel.send(&Report::Captured)
+}
+
+fn receive_sandbox(channel: &mut Channel) -> Result<Option<Sandbox>, Failed> {
+    loop {
+        match channel.receive()? {
+            None => return Ok(None),
+            Some(Request::Descriptors(_)) => {}
+            Some(Request::Sandbox(sandbox)) => return Ok(Some(sandbox)),
+            Some(_) => return Err(out_of_order()),
+        }
+    }
+}
+
+/// Moves into a user namespace of the agent's own; `false` when hypr has gone.
+fn enter_user_namespace(channel: &mut Channel) -> Result<bool, Failed> {
+    process::unshare(process::NEW_USER).context("make a user namespace")?;
+    // The id maps are files of this process, which only its user may write, and only while it is dumpable.
+    process::set_dumpable(true).context("open the agent's id maps")?;
+    channel.send(&Report::MapIds)?;
+    match channel.receive()? {
+        None => return Ok(false),
+        Some(Request::IdsMapped) => {}
+        Some(_) => return Err(out_of_order()),
+    }
+    process::become_root().context("become root of the user namespace")?;
+    Ok(true)
+}
+
+/// Splits `cgroup.procs` and parent directories, which arrive in turns.
+fn pairs(descriptors: Vec<OwnedFd>) -> (Vec<OwnedFd>, Vec<OwnedFd>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for (index, descriptor) in descriptors.into_iter().enumerate() {
+        if index % 2 == 0 { first.push(descriptor) } else { second.push(descriptor) }
+    }
+    (first, second)
+}
+
+fn out_of_order() -> Failed {
+    Failed::new(FailureKind::Protocol, "understand a request", "it is out of order")
+}

@@ -1,0 +1,134 @@
+//! What a running step has on the host, and getting rid of it.
+
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    process::Child,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use super::{agent::Agent, cgroup::Cgroup};
+use crate::executor::ExecutorError;
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// The resources of one sandbox. Its agent ends, and removes what it made, when its channel does; that is up to the
+/// owner of the channel, which must be closed before this is dropped.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    parts: Option<Parts>,
+    cleanups: Arc<Cleanups>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    agent: Child,
+    scratch: PathBuf,
+    cgroup: Cgroup,
+}
+
+impl Sandbox {
+    /// Makes a scratch directory in `root` and starts an agent.
+    ///
+    /// # Errors
+    /// Fails when the directory cannot be made or no process be started.
+    pub(crate) fn start(
+        root: &Path,
+        agent: &Agent,
+        cgroup: Cgroup,
+        cleanups: &Arc<Cleanups>,
+    ) -> Result<(Self, Setup), ExecutorError> {
+        let failed = |action: String| move |source| ExecutorError::Setup { action, source };
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let scratch = root.join(format!("run-{}-{number}", std::process::id()));
+        let making = || failed(format!("make the scratch directory {}", scratch.display()));
+        fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(making())?;
+        let directory = fs::File::open(&scratch).map_err(making());
+        let started = directory.and_then(|directory| {
+            let (child, channel) = agent.start().map_err(failed("start the agent".to_owned()))?;
+            Ok((directory, child, channel))
+        });
+        let (directory, child, channel) = started.inspect_err(|_| {
+            let _ = fs::remove_dir(&scratch);
+        })?;
+        let parts = Parts { agent: child, scratch, cgroup };
+        let sandbox = Self { parts: Some(parts), cleanups: Arc::clone(cleanups) };
+        Ok((sandbox, Setup { scratch: directory.into(), channel }))
+    }
+
+    /// The agent's process number.
+    pub(crate) fn agent_id(&self) -> Option<u32> {
+        self.parts.as_ref().map(|parts| parts.agent.id())
+    }
+
+    /// The step's control groups.
+    pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
+        self.parts.as_ref().map(|parts| &parts.cgroup)
+    }
+
+    /// Waits until nothing of the sandbox is left. The channel has been closed.
+    pub(crate) async fn finish(mut self) {
+        if let Some(parts) = self.parts.take() {
+            // It runs to its end even if nobody waits for it any more.
+            let _ = tokio::task::spawn_blocking(move || parts.clean_up()).await;
+        }
+    }
+}
+
+/// What the agent is set up with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The scratch directory.
+    pub(crate) scratch: OwnedFd,
+    /// hypr's end of the channel.
+    pub(crate) channel: std::os::unix::net::UnixStream,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            self.cleanups.start(parts);
+        }
+    }
+}
+
+impl Parts {
+    fn clean_up(mut self) {
+        if let Err(error) = self.agent.wait() {
+            tracing::warn!("cannot wait for a sandbox's agent: {error}");
+        }
+        if let Err(error) = fs::remove_dir_all(&self.scratch) {
+            tracing::warn!("cannot remove the scratch directory {}: {error}", self.scratch.display());
+        }
+        drop(self.cgroup);
+    }
+}
+
+/// The sandboxes that were abandoned and are being removed. The last owner waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Cleanups(Mutex<Vec<JoinHandle<()>>>);
+
+impl Cleanups {
+    fn start(&self, parts: Parts) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|cleanup| !cleanup.is_finished());
+        // Not on the runtime, which may be about to end.
+        match std::thread::Builder::new().name("hypr-cleanup".to_owned()).spawn(move || parts.clean_up()) {
+            Ok(cleanup) => running.push(cleanup),
+            Err(error) => tracing::warn!("cannot clean up after a sandbox: {error}"),
+        }
+    }
+}
+
+impl Drop for Cleanups {
+    fn drop(&mut self) {
+        for cleanup in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = cleanup.join();
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! hypr's side of the conversation with the agent, whatever carries it.
+//!
+//! Nothing the agent says is trusted: a frame's length is checked before it is read, frames come in the order that the
+//! protocol has or the sandbox is lost, and text from it is text only. Reading stops while [`StepIo`] is busy, which
+//! is how back-pressure reaches the process.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Exceeded, ExecutorError, StepIo,
+    protocol::{self, Exited, Failure, FailureKind, HEADER, MAX_REPORT, Malformed, Report, Request},
+};
+
+/// How long the agent may take for anything but running the process: far more than a loaded machine needs.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A conversation over `stream`.
+#[derive(Debug)]
+pub(crate) struct Session<S> {
+    stream: S,
+    body: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
+    /// Waits for the agent's first words on `stream`.
+    ///
+    /// # Errors
+    /// Fails when the agent does not answer, or not in this protocol's version.
+    pub(crate) async fn open(stream: S) -> Result<Self, ExecutorError> {
+        let mut session = Self { stream, body: vec![0; MAX_REPORT] };
+        match session.receive(Instant::now() + PATIENCE).await? {
+            Some(Report::Hello(protocol::VERSION)) => Ok(session),
+            Some(Report::Hello(version)) => {
+                Err(lost(format!("its agent speaks version {version} of the protocol, not {}", protocol::VERSION)))
+            }
+            _ => Err(out_of_order()),
+        }
+    }
+
+    /// What the conversation is carried by.
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Sends `request`.
+    ///
+    /// # Errors
+    /// Fails when the agent is gone or does not listen.
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<(), ExecutorError> {
+        let frame = request.encode();
+        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(&frame)).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            // What it said before it went away tells more than that it is gone.
+            Ok(Err(error)) => match self.receive(Instant::now() + PATIENCE).await {
+                Err(said @ (ExecutorError::Setup { .. } | ExecutorError::Start { .. })) => Err(said),
+                _ => Err(lost(format!("its agent does not listen: {error}"))),
+            },
+            Err(_) => Err(lost("its agent does not listen".to_owned())),
+        }
+    }
+
+    /// Waits until the agent's user namespace wants its id maps.
+    ///
+    /// # Errors
+    /// Fails when the agent says anything else.
+    pub(crate) async fn wait_for_id_maps(&mut self) -> Result<(), ExecutorError> {
+        match self.receive(Instant::now() + PATIENCE).await? {
+            Some(Report::MapIds) => Ok(()),
+            _ => Err(out_of_order()),
+        }
+    }
+
+    /// Follows the process to its end, at most for `timeout` from its start.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Limit`] when the time is over; other errors as the agent reports them.
+    pub(crate) async fn follow(
+        &mut self,
+        timeout: Option<Duration>,
+        io: &mut dyn StepIo,
+    ) -> Result<Exited, ExecutorError> {
+        match self.receive(Instant::now() + PATIENCE).await? {
+            Some(Report::Started) => {}
+            _ => return Err(out_of_order()),
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let end = self.forward_output(io);
+        match deadline {
+            None => end.await,
+            Some(deadline) => timeout_at(deadline, end).await.unwrap_or(Err(ExecutorError::Limit(Exceeded::Time))),
+        }
+    }
+
+    async fn forward_output(&mut self, io: &mut dyn StepIo) -> Result<Exited, ExecutorError> {
+        loop {
+            // A process may be silent for as long as it wants.
+            match self.read().await? {
+                Some(Report::Stdout(bytes)) => io.stdout(&bytes).await,
+                Some(Report::Stderr(bytes)) => io.stderr(&bytes).await,
+                Some(Report::Exited(exited)) => return Ok(exited),
+                _ => return Err(out_of_order()),
+            }
+        }
+    }
+
+    /// Has the changes captured and passes them to `io`.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Changes`] when `io` does not take them; other errors as the agent reports them.
+    pub(crate) async fn capture(&mut self, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
+        self.send(&Request::Capture).await?;
+        loop {
+            match self.receive(Instant::now() + PATIENCE).await? {
+                Some(Report::Changes(bytes)) => io.changes().write_all(&bytes).await.map_err(ExecutorError::Changes)?,
+                Some(Report::Captured) => return io.changes().shutdown().await.map_err(ExecutorError::Changes),
+                _ => return Err(out_of_order()),
+            }
+        }
+    }
+
+    async fn receive(&mut self, deadline: Instant) -> Result<Option<Report>, ExecutorError> {
+        let late = |_| lost(format!("its agent said nothing for {} seconds", PATIENCE.as_secs()));
+        timeout_at(deadline, self.read()).await.map_err(late)?
+    }
+
+    /// The next report; `None` at the end of the stream.
+    async fn read(&mut self) -> Result<Option<Report>, ExecutorError> {
+        let mut header = [0; HEADER];
+        match self.stream.read_exact(&mut header).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other.map_err(unreadable)?,
+        };
+        let (kind, length) = protocol::parse_header(header, MAX_REPORT).map_err(malformed)?;
+        let body = &mut self.body[..length];
+        self.stream.read_exact(body).await.map_err(unreadable)?;
+        match Report::decode(kind, body).map_err(malformed)? {
+            Report::Failed(failure) => Err(failed(failure)),
+            report => Ok(Some(report)),
+        }
+    }
+}
+
+/// The error that the agent reports.
+fn failed(Failure { kind, action, errno, reason }: Failure) -> ExecutorError {
+    let (action, reason) = (one_line(&action), one_line(&reason));
+    let source = if errno == 0 { io::Error::other(reason.clone()) } else { io::Error::from_raw_os_error(errno) };
+    match kind {
+        // Whoever called knows the program's name.
+        FailureKind::Start if errno == 0 => ExecutorError::Start { program: String::new(), reason },
+        FailureKind::Start => {
+            ExecutorError::Start { program: String::new(), reason: format!("cannot {action}: {source}") }
+        }
+        FailureKind::Protocol => lost(format!("its agent could not {action}: {source}")),
+        FailureKind::Setup | FailureKind::Capture => ExecutorError::Setup { action, source },
+    }
+}
+
+/// Text of a length and kind that fits into an error, whatever a hostile agent wrote.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(1000).collect()
+}
+
+fn malformed(malformed: Malformed) -> ExecutorError {
+    lost(format!("its agent sent {malformed}"))
+}
+
+fn unreadable(error: io::Error) -> ExecutorError {
+    lost(format!("its agent cannot be heard: {error}"))
+}
+
+fn out_of_order() -> ExecutorError {
+    lost("its agent ended or spoke out of order".to_owned())
+}
+
+fn lost(what: String) -> ExecutorError {
+    ExecutorError::Lost(what)
+}

@@ -1,0 +1,8 @@
+//! What every executor does alike, tried on each of them.
+
+#![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+
+mod contract;
+mod layers;
+mod namespace;
+mod run;
