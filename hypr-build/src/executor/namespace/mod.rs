@@ -7,6 +7,7 @@
 mod agent;
 mod cgroup;
 mod descriptors;
+mod idmap;
 mod layers;
 mod loop_device;
 mod network_files;
