@@ -8,7 +8,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use cap_std::{ambient_authority, fs::Dir};
@@ -20,8 +20,9 @@ use super::{
     ContextError, Entries, Entry, Tree, attributes, beneath,
     error::text,
     index::{Index, Known},
-    tree::{Identity, is_beneath},
+    tree::Identity,
     walk::{self, Filter},
+    walks::Walks,
 };
 use crate::{Digest, store::Store};
 
@@ -36,13 +37,12 @@ pub(crate) struct Directory {
     index: Index,
     /// Where the index is kept.
     kept: Option<(Store, Digest)>,
-    /// What was walked already, by the path it was walked from.
-    walks: Mutex<Vec<(Vec<u8>, Entries)>>,
+    walks: Walks,
     warned_of_lists: AtomicBool,
 }
 
 impl Directory {
-    /// Opens the folder at `path`. What is learnt of its files is kept in `store`, once [`save`](Self::save) is called.
+    /// Opens the folder at `path`. What is learnt of its files is kept in `store`, once [`save`](Tree::save) is called.
     pub(crate) fn open(path: &Path, store: Option<&Store>) -> Result<Self, ContextError> {
         let error = |source| ContextError::Open { path: path.to_owned(), source };
         let kept = match store {
@@ -56,29 +56,15 @@ impl Directory {
         // Before the first look at a file.
         let index = Index::new(earlier.as_deref());
         let folder = Dir::open_ambient_dir(path, ambient_authority()).map_err(error)?;
-        Ok(Self { folder, filter: None, index, kept, walks: Mutex::default(), warned_of_lists: AtomicBool::new(false) })
+        Ok(Self { folder, filter: None, index, kept, walks: Walks::default(), warned_of_lists: AtomicBool::new(false) })
     }
 
     /// This folder without what `filter` leaves out.
     #[must_use]
     pub(crate) fn filtered(mut self, filter: Arc<dyn Filter>) -> Self {
         self.filter = Some(filter);
-        self.walks = Mutex::default();
+        self.walks = Walks::default();
         self
-    }
-
-    /// Keeps what was learnt of the files for the next build.
-    pub(crate) fn save(&self) -> Result<(), ContextError> {
-        let Some((store, id)) = &self.kept else { return Ok(()) };
-        let Some(bytes) = self.index.to_bytes() else { return Ok(()) };
-        store.publish_context_index(id, &bytes).map_err(ContextError::Store)
-    }
-
-    /// A walk that has been done and holds everything at and beneath `path`.
-    fn walked(&self, path: &[u8]) -> Option<Entries> {
-        let walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
-        let covering = walks.iter().find(|(from, _)| is_beneath(path, from));
-        covering.map(|(_, entries)| entries.clone())
     }
 
     /// Opens a regular file and makes sure that it is the one that was seen.
@@ -130,7 +116,7 @@ impl Directory {
 
 impl Tree for Directory {
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>, ContextError> {
-        if let Some(entries) = self.walked(path) {
+        if let Some(entries) = self.walks.covering(path) {
             return Ok(entries.get(path).cloned());
         }
         match &self.filter {
@@ -141,17 +127,7 @@ impl Tree for Directory {
     }
 
     fn walk(&self, path: &[u8]) -> Result<Entries, ContextError> {
-        if let Some(entries) = self.walked(path) {
-            return Ok(entries.beneath(path));
-        }
-        // Not under the lock: a thread that waits in here for the walk's threads may be given another walk to do.
-        let entries = Entries::new(walk::walk(self.folder.as_fd(), path, self.filter.as_deref())?);
-        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, entries)) = walks.iter().find(|(from, _)| is_beneath(path, from)) {
-            return Ok(entries.beneath(path));
-        }
-        walks.push((path.to_vec(), entries.clone()));
-        Ok(entries)
+        self.walks.get(path, || walk::walk(self.folder.as_fd(), path, self.filter.as_deref()))
     }
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>, ContextError> {
@@ -192,6 +168,12 @@ impl Tree for Directory {
         {
             self.index.insert(&file.identity, Known { digest, has_xattrs: !xattrs.is_empty() });
         }
+    }
+
+    fn save(&self) -> Result<(), ContextError> {
+        let Some((store, id)) = &self.kept else { return Ok(()) };
+        let Some(bytes) = self.index.to_bytes() else { return Ok(()) };
+        store.publish_context_index(id, &bytes).map_err(ContextError::Store)
     }
 
     fn is_ignored(&self, path: &[u8]) -> bool {

@@ -70,6 +70,18 @@ pub enum ContextError {
         /// The device.
         path: String,
     },
+    /// A directory or something else is where a file should be.
+    #[error("{path:?} is not a regular file")]
+    NotAFile {
+        /// Where.
+        path: String,
+    },
+    /// The stream that was given as context broke off.
+    #[error("cannot read the build context from the stream")]
+    Stream {
+        /// Why.
+        source: io::Error,
+    },
     /// The tar stream that was given as context cannot be used.
     #[error("cannot read the build context from the tar stream")]
     Tar(#[source] hypr_squash::Error),

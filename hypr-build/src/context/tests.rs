@@ -332,3 +332,208 @@ fn path_of_a_source_is_cleaned_within_the_root() {
         assert_eq!(clean(path.as_bytes()), expected.as_bytes(), "{path}");
     }
 }
+
+/// A tar stream of these entries: type flag, path, content or link target.
+fn archive(entries: &[(u8, &str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (kind, path, content) in entries {
+        let mut header = [0; 512];
+        header[..path.len()].copy_from_slice(path.as_bytes());
+        let is_link = matches!(kind, b'1' | b'2');
+        let size = if is_link { 0 } else { content.len() };
+        if is_link {
+            header[157..157 + content.len()].copy_from_slice(content.as_bytes());
+        }
+        for (at, value) in [(100, 0o644), (108, 1000), (116, 1000), (124, size), (136, 1_000_000)] {
+            let width = if at >= 124 { 11 } else { 7 };
+            header[at..at + width].copy_from_slice(format!("{value:0width$o}").as_bytes());
+        }
+        header[156] = *kind;
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        out.extend_from_slice(&header);
+        if size > 0 {
+            out.extend_from_slice(content.as_bytes());
+            out.resize(out.len().next_multiple_of(512), 0);
+        }
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+fn receive_archive(bytes: &[u8]) -> Result<(TempDir, Context)> {
+    let temporary = tempfile::tempdir()?;
+    let store = Store::open(temporary.path())?;
+    match receive(bytes, &store)? {
+        Streamed::Context(context) => Ok((temporary, context)),
+        Streamed::Dockerfile(_) => Err("not an archive".into()),
+    }
+}
+
+#[test]
+fn piped_archive_is_a_context_as_a_folder_is() -> Result {
+    let bytes = archive(&[
+        (b'0', "Dockerfile", "FROM scratch"),
+        (b'5', "./dir/", ""),
+        (b'0', "./dir/file", "content"),
+        (b'1', "dir/same", "dir/file"),
+        (b'2', "link", "/dir"),
+        (b'2', "out", "../../../etc"),
+        (b'0', ".wh.file", "no deletion"),
+    ]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&bytes)?;
+    for bytes in [gzip.finish()?, zstd::encode_all(&bytes[..], 1)?, bytes] {
+        let (_store, context) = receive_archive(&bytes)?;
+        assert_eq!(context.read_file("Dockerfile", 100)?.as_deref(), Some(&b"FROM scratch"[..]));
+        assert_eq!(context.read_file("link/file", 100)?.as_deref(), Some(&b"content"[..]));
+        assert_eq!(context.read_file("none", 100)?, None);
+        assert!(matches!(context.read_file("Dockerfile", 5), Err(ContextError::TooLarge { .. })));
+        assert!(matches!(context.read_file("dir", 5), Err(ContextError::NotAFile { .. })));
+        let tree = context.into_tree(Some(Arc::new(Without(&["Dockerfile"], &[]))));
+        assert_eq!(paths(&tree.walk(b"")?), ["", ".wh.file", "dir", "dir/file", "dir/same", "link", "out"]);
+        assert_eq!(found(&*tree, &["link", "link/f*"])?, ["dir", "dir/file"]);
+        assert!(matches!(select(&*tree, &["out"]), Err(ContextError::NotFound { .. })), "stays inside");
+        assert!(matches!(select(&*tree, &["Dockerfile"]), Err(ContextError::Ignored { .. })));
+        let file = tree.lookup(b"dir/file")?.ok_or("not there")?;
+        assert_eq!((file.mode, file.uid, file.gid, file.mtime), (0o644, 0, 0, 1_000_000));
+        assert_eq!(tree.digest(&file)?, Digest::of(b"content"));
+        assert_eq!(tree.known_digest(&file), Some(Digest::of(b"content")));
+        assert!(file.link_group().is_some());
+        assert_eq!(file.link_group(), tree.lookup(b"dir/same")?.and_then(|entry| entry.link_group()));
+        assert_eq!(read(&*tree, "dir/same")?, "content");
+    }
+    Ok(())
+}
+
+#[test]
+fn hostile_and_damaged_archives_are_errors_and_leave_nothing() -> Result {
+    let whole = archive(&[(b'0', "Dockerfile", "FROM scratch"), (b'0', "file", "content")]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&whole)?;
+    let gzip = gzip.finish()?;
+    let rows = [
+        ("parent", archive(&[(b'0', "../escape", "x")])),
+        ("parent inside", archive(&[(b'0', "a/../../escape", "x")])),
+        ("link to nothing", archive(&[(b'1', "file", "none")])),
+        ("link out", archive(&[(b'1', "file", "../../etc/passwd")])),
+        ("whiteout", archive(&[(b'3', "null", "")])),
+        ("cut off", whole[..700].to_vec()),
+        ("cut off gzip", gzip[..gzip.len() / 2].to_vec()),
+    ];
+    for (name, bytes) in rows {
+        let temporary = tempfile::tempdir()?;
+        let store = Store::open(temporary.path())?;
+        assert!(receive(&bytes[..], &store).is_err(), "{name}");
+        drop(store);
+        assert_eq!(fs::read_dir(temporary.path().join("tmp"))?.count(), 0, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn archive_entry_behind_a_link_stays_inside() -> Result {
+    let outside = folder(&[("dir/", "")])?;
+    let target = outside.path().join("dir");
+    let target = target.to_str().ok_or("not text")?;
+    let bytes = archive(&[(b'2', "link", target), (b'0', "link/file", "x"), (b'0', "/absolute", "y")]);
+    let (_store, context) = receive_archive(&bytes)?;
+    assert_eq!(context.read_file("absolute", 10)?.as_deref(), Some(&b"y"[..]));
+    assert_eq!(fs::read_dir(target)?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn stream_that_is_no_archive_is_a_dockerfile() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let store = Store::open(temporary.path())?;
+    let long = format!("FROM scratch\n{}", "# comment\n".repeat(200));
+    for text in ["", "FROM scratch\n", &long] {
+        match receive(text.as_bytes(), &store)? {
+            Streamed::Dockerfile(found) => assert_eq!(found, text.as_bytes()),
+            Streamed::Context(_) => return Err(text.into()),
+        }
+    }
+    for (bytes, name) in [(&b"BZh91AY"[..], "bzip2"), (b"\xfd7zXZ\0\0", "xz"), (b"PK\x03\x04xx", "zip")] {
+        let error = receive(bytes, &store).err().ok_or("received")?;
+        assert!(matches!(error, ContextError::Compression(found) if found == name), "{error:?}");
+    }
+    let (_store, empty) = receive_archive(&[0; 10240])?;
+    assert_eq!(empty.into_tree(None).walk(b"")?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn layers_and_folder_show_the_same_tree() -> Result {
+    let entries = [(b'5', "a", ""), (b'0', "a/b", "1"), (b'0', "a-b", "2"), (b'2', "c", "a/b")];
+    let (_store, context) = receive_archive(&archive(&entries))?;
+    let layers = context.into_tree(None);
+    let folder = folder(&[("a/b", "1"), ("a-b", "2"), ("c", "-> a/b")])?;
+    for (path, mode) in [("", 0o755), ("a", 0o644), ("a/b", 0o644), ("a-b", 0o644)] {
+        fs::set_permissions(folder.path().join(path), Permissions::from_mode(mode))?;
+    }
+    let folder: Arc<dyn Tree> = Context::directory(folder.path(), None)?.into_tree(None);
+    let [of_layers, of_folder] = [&layers, &folder].map(|tree| -> Result<_> {
+        let sources = select(&**tree, &["a", "a-b", "c"])?;
+        let items =
+            sources.iter().map(|source| contents(&**tree, source, None)).collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(digest(&**tree, &items.concat())?)
+    });
+    assert_eq!(of_layers?, of_folder?);
+    Ok(())
+}
+
+#[test]
+fn contents_of_a_source_are_what_is_not_excluded() -> Result {
+    let context = folder(&[("dir/a", ""), ("dir/sub/b", ""), ("dir/sub/c", ""), ("file", ""), ("link", "-> dir")])?;
+    let tree = Directory::open(context.path(), None)?;
+    let relative = |pattern: &str, filter: Option<&dyn Filter>| -> Result<Vec<String>> {
+        let sources = select(&tree, &[pattern])?;
+        let items = contents(&tree, &sources[0], filter)?;
+        Ok(items.iter().map(|item| String::from_utf8_lossy(&item.relative).into_owned()).collect())
+    };
+    let all = ["", "a", "sub", "sub/b", "sub/c"];
+    assert_eq!(relative("dir", None)?, all);
+    assert_eq!(relative("link", None)?, all);
+    assert_eq!(relative("dir", Some(&Without(&["sub"], &["sub/c"])))?, ["", "a", "sub", "sub/c"]);
+    assert_eq!(relative("dir", Some(&Without(&["dir", "a"], &[])))?, ["", "sub", "sub/b", "sub/c"]);
+    assert_eq!(relative("file", Some(&Without(&["file"], &[])))?, [""; 0]);
+    assert_eq!(relative("file", None)?, [""]);
+    Ok(())
+}
+
+#[test]
+fn digest_of_copied_files_changes_with_everything_but_time() -> Result {
+    let context = folder(&[("a", "1"), ("dir/b", "2"), ("link", "-> a")])?;
+    let path = |name: &str| context.path().join(name);
+    let now = || -> Result<Digest> {
+        let tree = Directory::open(context.path(), None)?;
+        let source = select(&tree, &["."])?;
+        Ok(digest(&tree, &contents(&tree, &source[0], None)?)?)
+    };
+    let mut seen = vec![now()?];
+    let touched = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+    File::options().write(true).open(path("a"))?.set_times(touched)?;
+    assert_eq!(now()?, seen[0], "touched");
+    let changes: [(&str, &dyn Fn() -> std::io::Result<()>); 7] = [
+        ("content", &|| fs::write(path("a"), "9")),
+        ("mode", &|| fs::set_permissions(path("a"), Permissions::from_mode(0o600))),
+        ("name", &|| fs::rename(path("a"), path("z"))),
+        ("link", &|| fs::remove_file(path("link")).and_then(|()| symlink("b", path("link")))),
+        ("new folder", &|| fs::create_dir(path("empty"))),
+        ("moved", &|| fs::rename(path("dir/b"), path("empty/b"))),
+        ("linked", &|| fs::hard_link(path("z"), path("zz"))),
+    ];
+    for (name, change) in changes {
+        change()?;
+        let digest = now()?;
+        assert!(!seen.contains(&digest), "{name}");
+        seen.push(digest);
+    }
+    fs::remove_file(path("zz"))?;
+    fs::copy(path("z"), path("zz"))?;
+    assert!(!seen.contains(&now()?), "a copy is no hard link");
+    Ok(())
+}

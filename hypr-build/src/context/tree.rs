@@ -47,6 +47,11 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Keeps what was learnt of the files for later builds.
+    fn save(&self) -> Result<(), ContextError> {
+        Ok(())
+    }
+
     /// The digest of one regular file.
     fn digest(&self, file: &Entry) -> Result<Digest, ContextError> {
         Ok(self.digests(&[file])?[0])

@@ -5,7 +5,7 @@
 
 mod base;
 mod config;
-mod decompress;
+pub(crate) mod decompress;
 mod digest;
 mod error;
 mod load;
