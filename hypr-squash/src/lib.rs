@@ -13,6 +13,8 @@ mod options;
 pub mod overlay;
 mod read;
 pub mod tar;
+#[cfg(test)]
+mod testing;
 mod tree_digest;
 mod write;
 

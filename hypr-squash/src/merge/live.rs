@@ -10,6 +10,7 @@ use crate::{Digest, Error, FileType, Options, Overlay};
 #[derive(Debug)]
 pub(super) struct Live {
     files: HashMap<Identity, File>,
+    compresses_again: bool,
     /// One a layer.
     pub(super) layers: Vec<Data>,
 }
@@ -67,7 +68,12 @@ impl Live {
                 }
             }
         }
-        Ok(Self { files, layers })
+        Ok(Self { files, compresses_again: can_copy.contains(&false), layers })
+    }
+
+    /// Whether a layer has another codec or block size than the result.
+    pub(super) fn compresses_again(&self) -> bool {
+        self.compresses_again
     }
 
     /// What is known of a file that has content and is of a layer that is copied from.

@@ -14,7 +14,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -50,7 +50,14 @@ pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Resul
     let mut writer = Writer::create(out, options.options.clone())?;
     let live = Live::collect(&overlay, &options.options)?;
     let stored = Stored::copy(&live, layers, &mut writer)?;
-    let mut merger = Merger { writer, live, stored, layers, names: HashMap::new() };
+    let mut merger = Merger { writer, live, stored, layers, names: HashMap::new(), sealed: HashSet::new() };
+    if merger.live.compresses_again() {
+        // What was copied is known before anything equal is compressed again; the paths get their inodes below.
+        for visit in overlay.walk() {
+            let (path, node) = visit?;
+            merger.add_copied(&path, &node)?;
+        }
+    }
     for visit in overlay.walk() {
         let (path, node) = visit?;
         merger.add(path, &node)?;
@@ -65,12 +72,22 @@ struct Merger<'a> {
     layers: &'a [Arc<Reader>],
     /// The first name of every inode that has several.
     names: HashMap<Identity, Vec<u8>>,
+    /// Directories that show nothing of what lies below the layers.
+    sealed: HashSet<Vec<u8>>,
 }
 
 impl Merger<'_> {
     fn add(&mut self, path: Vec<u8>, node: &Node) -> Result<(), Error> {
         let metadata = node.metadata().map_err(|error| error.at(&path))?;
+        let is_sealed = self.is_sealed(&path);
+        if node.is_whiteout() && is_sealed {
+            // It hides nothing, and the kernel would list it in a directory that merges with no other.
+            return Ok(());
+        }
         if node.is_directory() {
+            if is_sealed || node.is_opaque() {
+                self.sealed.insert(path.clone());
+            }
             return self.writer.add_directory(&path, &metadata);
         }
         let identity = node.identity().ok_or(Error::path(&path, "it belongs to no layer"))?;
@@ -79,30 +96,15 @@ impl Merger<'_> {
         }
         match node.kind()? {
             Kind::Directory => {}
-            Kind::File { size } => match self.live.file(identity) {
-                Some(file) if self.writer.add_known_file(&path, &metadata, size, file.digest)? => {}
-                Some(file) if file.copied => {
-                    let inode = node.inode().ok_or(Error::path(&path, "it belongs to no layer"))?;
-                    let extent = inode.extent()?;
-                    let data = self.stored.data(identity.layer, &extent);
-                    let bytes;
-                    let tail = match extent.fragment {
-                        None => Tail::None,
-                        Some(tail) => match self.stored.fragment(identity.layer, tail.index) {
-                            Some(fragment) => Tail::Fragment(fragment, tail.offset),
-                            None => {
-                                bytes = self.layers[identity.layer].fragment(tail.index)?;
-                                Tail::Bytes(fragment::tail(&bytes, tail)?)
-                            }
-                        },
-                    };
-                    let file = StoredFile { size, digest: file.digest, data, blocks: &extent.blocks, tail };
-                    self.writer.add_stored_file(&path, &metadata, &file)?;
-                }
-                _ => {
+            Kind::File { size } => {
+                let known = match self.live.file(identity) {
+                    Some(file) => self.writer.add_known_file(&path, &metadata, size, file.digest)?,
+                    None => false,
+                };
+                if !known && !self.add_copied(&path, node)? {
                     self.writer.add_file(&path, &metadata, &mut node.open()?)?;
                 }
-            },
+            }
             Kind::Symlink { target } => self.writer.add_symlink(&path, &metadata, &target)?,
             Kind::Special(special) => self.writer.add_special(&path, &metadata, special)?,
         }
@@ -110,5 +112,33 @@ impl Merger<'_> {
             self.names.insert(identity, path);
         }
         Ok(())
+    }
+
+    /// Adds a file whose stored bytes were copied; whether it is one.
+    fn add_copied(&mut self, path: &[u8], node: &Node) -> Result<bool, Error> {
+        let (Some(identity), Some(inode)) = (node.identity(), node.inode()) else { return Ok(false) };
+        let Some(file) = self.live.file(identity).filter(|file| file.copied) else { return Ok(false) };
+        let extent = inode.extent()?;
+        let data = self.stored.data(identity.layer, &extent);
+        let bytes;
+        let tail = match extent.fragment {
+            None => Tail::None,
+            Some(tail) => match self.stored.fragment(identity.layer, tail.index) {
+                Some(fragment) => Tail::Fragment(fragment, tail.offset),
+                None => {
+                    bytes = self.layers[identity.layer].fragment(tail.index)?;
+                    Tail::Bytes(fragment::tail(&bytes, tail)?)
+                }
+            },
+        };
+        let file = StoredFile { size: extent.size, digest: file.digest, data, blocks: &extent.blocks, tail };
+        self.writer.add_stored_file(path, &node.metadata().map_err(|error| error.at(path))?, &file)?;
+        Ok(true)
+    }
+
+    /// Whether the directory that `path` is in shows nothing of what lies below the layers.
+    fn is_sealed(&self, path: &[u8]) -> bool {
+        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
+        !path.is_empty() && self.sealed.contains(parent)
     }
 }

@@ -4,6 +4,7 @@ mod foreign;
 mod malformed;
 mod mutation;
 mod round_trip;
+mod unpack;
 
 use std::io::Read;
 

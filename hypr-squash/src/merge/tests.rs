@@ -1,1 +1,0 @@
-//! Merges of small stacks.
