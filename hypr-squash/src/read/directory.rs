@@ -2,7 +2,9 @@
 
 use super::cursor::Cursor;
 use super::image::Image;
-use crate::format::{DirectoryBody, DirectoryEntry, DirectoryHeader, InodeType, NAME_MAX, Position};
+use crate::format::{
+    DirectoryBody, DirectoryEntry, DirectoryHeader, DirectoryIndex, InodeType, METADATA_SIZE, NAME_MAX, Position,
+};
 use crate::{Error, Table};
 
 /// An entry as it stands in a listing.
@@ -38,6 +40,18 @@ impl<'a> Listing<'a> {
         let cursor = Cursor::new(image, Table::Directories, image.directories.clone(), position)?;
         let header = DirectoryHeader { count: 1, start: 0, number: 0 };
         Ok(Some(Self { cursor, rest, header, left: 0, previous: Vec::new() }))
+    }
+
+    /// Begins at a header in the middle, found through the directory's index.
+    pub(super) fn open_at(image: &'a Image, directory: &DirectoryBody, index: DirectoryIndex) -> Result<Self, Error> {
+        let offset = (usize::from(directory.offset) + index.index as usize) % METADATA_SIZE;
+        let offset = u16::try_from(offset).expect("the remainder is less than 8 KiB");
+        let position = Position { block: u64::from(index.start), offset };
+        let cursor = Cursor::new(image, Table::Directories, image.directories.clone(), position)?;
+        let header = DirectoryHeader { count: 1, start: 0, number: 0 };
+        let rest = directory.listing_size().checked_sub(index.index);
+        let outside = || Error::corrupt(Table::Inodes, image.inodes.start, "a directory index points outside");
+        Ok(Self { cursor, rest: rest.ok_or_else(outside)?, header, left: 0, previous: Vec::new() })
     }
 
     /// Where the next entry would be read.

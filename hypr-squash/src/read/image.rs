@@ -39,6 +39,7 @@ pub(super) struct Image {
     pub(super) xattrs: Option<XattrTable>,
     ids: Vec<u32>,
     fragment_table: LookupTable,
+    export_table: Option<LookupTable>,
     metadata: Mutex<Cache<MetadataBlock>>,
     fragments: Mutex<Cache<Arc<[u8]>>>,
     decompressors: Mutex<Vec<Decompressor>>,
@@ -74,6 +75,7 @@ impl Image {
             xattrs: None,
             ids: Vec::new(),
             fragment_table: LookupTable::default(),
+            export_table: None,
             metadata: Mutex::new(Cache::new(METADATA_CACHE)),
             fragments: Mutex::new(Cache::new(FRAGMENT_CACHE)),
             decompressors: Mutex::new(vec![Decompressor::new(info.compression)?]),
@@ -109,7 +111,9 @@ impl Image {
         }
         if superblock.export_table != NO_TABLE {
             let entries = u64::from(superblock.inodes);
-            ends.push(LookupTable::open(self, Table::Export, superblock.export_table, entries, 8)?.first_block());
+            let table = LookupTable::open(self, Table::Export, superblock.export_table, entries, 8)?;
+            ends.push(table.first_block());
+            self.export_table = Some(table);
         }
         let end = ends.into_iter().filter(|&end| end > self.directories.start).min();
         self.directories.end = end.unwrap_or(self.directories.end);
@@ -173,6 +177,12 @@ impl Image {
     pub(super) fn id(&self, index: u16) -> Result<u32, Error> {
         let missing = || Error::corrupt(Table::Ids, 0, "an inode refers to an id that is not there");
         self.ids.get(usize::from(index)).copied().ok_or_else(missing)
+    }
+
+    /// Where the export table says that an inode is; `None` when there is no such table.
+    pub(super) fn export_reference(&self, number: u32) -> Result<Option<u64>, Error> {
+        let Some(table) = &self.export_table else { return Ok(None) };
+        table.entry(self, u64::from(number.wrapping_sub(1))).map(|bytes| Some(u64::from_le_bytes(bytes)))
     }
 
     pub(super) fn fragment_entry(&self, index: u32) -> Result<FragmentEntry, Error> {

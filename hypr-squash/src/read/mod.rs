@@ -134,6 +134,11 @@ impl Reader {
         self.image.index.as_ref()
     }
 
+    /// Where the export table says that an inode is; `None` when there is no such table.
+    pub(crate) fn export_reference(&self, number: u32) -> Result<Option<u64>, Error> {
+        self.image.export_reference(number)
+    }
+
     /// The bytes between superblock and tables, where data and fragment blocks lie.
     pub fn data_range(&self) -> Range<u64> {
         self.image.data.clone()

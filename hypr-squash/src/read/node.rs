@@ -6,7 +6,7 @@ use super::cursor::Cursor;
 use super::directory::{Listed, Listing};
 use super::file::{self, FileReader};
 use super::image::{Image, lock};
-use crate::format::{Body, DirectoryBody, Inode, InodeType, NO_XATTRS, Position};
+use crate::format::{Body, DirectoryBody, DirectoryIndex, Inode, InodeType, NAME_MAX, NO_XATTRS, Position};
 use crate::{Digest, Error, FileExtent, Metadata, Special, Table, Xattrs};
 
 /// Longest link target that is read; no kernel follows longer ones than 4,095 bytes.
@@ -206,7 +206,7 @@ impl Node {
     /// # Errors
     /// Fails when the listing is corrupt.
     pub fn child(&self, name: &[u8]) -> Result<Option<Self>, Error> {
-        let Some(mut listing) = self.listing()? else { return Ok(None) };
+        let Some(mut listing) = self.listing_from(name)? else { return Ok(None) };
         while let Some(listed) = listing.next()? {
             if listed.name == name {
                 return self.node(&listed).map(Some);
@@ -268,6 +268,48 @@ impl Node {
             && (stored == 0 || entry.start == extent.start)
             && entry.fragment == extent.fragment.map(|fragment| (fragment.index, fragment.offset));
         agrees.then_some(entry.digest)
+    }
+
+    /// The position of the inode as other tables have it.
+    pub(crate) fn reference(&self) -> u64 {
+        self.parsed.position.reference()
+    }
+
+    /// The names in the index of a long directory.
+    pub(crate) fn indexed_names(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut names = Vec::new();
+        self.search_index(|name, _| names.push(name))?;
+        Ok(names)
+    }
+
+    /// The listing, from the last indexed place at or before `name`.
+    fn listing_from(&self, name: &[u8]) -> Result<Option<Listing<'_>>, Error> {
+        let mut found = None;
+        self.search_index(|indexed, index| {
+            if indexed.as_slice() <= name {
+                found = Some(index);
+            }
+        })?;
+        match (&self.parsed.inode.body, found) {
+            (Body::Directory(directory), Some(index)) => Listing::open_at(&self.image, directory, index).map(Some),
+            _ => self.listing(),
+        }
+    }
+
+    fn search_index(&self, mut visit: impl FnMut(Vec<u8>, DirectoryIndex)) -> Result<(), Error> {
+        let Body::Directory(directory) = &self.parsed.inode.body else { return Ok(()) };
+        if directory.index_count == 0 {
+            return Ok(());
+        }
+        let mut cursor = Cursor::new(&self.image, Table::Inodes, self.image.inodes.clone(), self.parsed.tail)?;
+        for _ in 0..directory.index_count {
+            let index = DirectoryIndex::from_bytes(&cursor.array()?);
+            let index = index.filter(|index| index.name_length as usize <= NAME_MAX);
+            let corrupt = Error::corrupt(Table::Inodes, cursor.offset(), "a directory index has an impossible name");
+            let index = index.ok_or(corrupt)?;
+            visit(cursor.bytes(index.name_length as usize)?, index);
+        }
+        Ok(())
     }
 
     fn listing(&self) -> Result<Option<Listing<'_>>, Error> {

@@ -9,7 +9,7 @@ use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, me
 use crate::Digest;
 use crate::format::Superblock;
 
-const CHUNK: u64 = 1024;
+const CHUNK: usize = 1024;
 
 /// Hashes a file from behind its superblock on.
 #[derive(Debug)]
@@ -26,11 +26,17 @@ pub(super) struct FileHasher {
 
 impl FileHasher {
     pub(super) fn new() -> Self {
-        Self { head: vec![0; Superblock::SIZE], subtrees: Vec::new(), current: subtree(CHUNK), start: CHUNK, length: 0 }
+        Self {
+            head: vec![0; Superblock::SIZE],
+            subtrees: Vec::new(),
+            current: subtree(CHUNK as u64),
+            start: CHUNK as u64,
+            length: 0,
+        }
     }
 
     pub(super) fn update(&mut self, mut bytes: &[u8]) {
-        let missing = CHUNK as usize - self.head.len();
+        let missing = CHUNK - self.head.len();
         let (head, rest) = bytes.split_at(missing.min(bytes.len()));
         self.head.extend_from_slice(head);
         bytes = rest;

@@ -125,9 +125,9 @@ impl Pipeline {
     fn end(&mut self) -> Result<(Output, Ledger), Error> {
         self.channels = None;
         let lost = || Error::Io { action: "write the image", source: std::io::Error::other("a thread was lost") };
-        let workers_ended = self.workers.drain(..).map(JoinHandle::join).fold(true, |all, one| all && one.is_ok());
+        let workers_lost = self.workers.drain(..).map(JoinHandle::join).filter(Result::is_err).count();
         let committed = self.committer.take().ok_or(Error::Poisoned)?.join().map_err(|_| lost())??;
-        if workers_ended { Ok(committed) } else { Err(lost()) }
+        if workers_lost == 0 { Ok(committed) } else { Err(lost()) }
     }
 }
 

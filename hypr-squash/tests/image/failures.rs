@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use hypr_squash::{Error, Writer};
 
-use crate::support::{metadata, noise, options, text};
+use crate::support::{metadata, noise, options, skipped, text};
 
 /// Yields some bytes and then an error.
 struct Failing<'a>(&'a [u8]);
@@ -23,7 +23,7 @@ impl Read for Failing<'_> {
 #[test]
 fn a_full_disk_is_an_error() {
     let Ok(full) = File::options().read(true).write(true).open("/dev/full") else {
-        eprintln!("skipped: there is no /dev/full");
+        skipped("there is no /dev/full");
         return;
     };
     for size in [10, 1 << 20, 40 << 20] {

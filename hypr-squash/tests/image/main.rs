@@ -1,7 +1,10 @@
 //! Images are written, read back, and shown to programs that know nothing of this crate.
 
+mod disk;
 mod edges;
 mod failures;
+mod foreign;
+mod hostile;
 mod limits;
 mod oracles;
 mod random;

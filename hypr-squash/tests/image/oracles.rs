@@ -8,7 +8,7 @@ use std::process::Command;
 
 use hypr_squash::{BlockSize, Codec, Metadata, Options, Special, Writer, Xattrs};
 
-use crate::support::{Tree, disk_tree, metadata, noise, open, options, text, tree, write_to};
+use crate::support::{Tree, disk_tree, metadata, noise, open, options, skipped, text, tree, write_to};
 
 /// A tree with one of everything.
 pub(crate) fn everything(writer: &mut Writer) {
@@ -115,7 +115,7 @@ fn run(program: &str, arguments: &[&OsStr]) -> Option<Vec<u8>> {
     let output = match Command::new(program).args(arguments).output() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("skipped: {program}: {error}");
+            skipped(&format!("{program}: {error}"));
             return None;
         }
     };
@@ -134,7 +134,7 @@ struct Mount(PathBuf);
 impl Mount {
     fn new(image: &Path, target: PathBuf) -> Option<Self> {
         if !is_root() {
-            eprintln!("skipped: mounting needs root");
+            skipped("mounting needs root");
             return None;
         }
         std::fs::create_dir(&target).unwrap();
@@ -180,7 +180,7 @@ fn unsquashfs_extracts_the_same_tree() {
         let (path, target) = (image.path(), image.target());
         let mut arguments = vec![OsStr::new("-no-progress"), OsStr::new("-d"), target.as_os_str(), path.as_os_str()];
         if !is_root() {
-            eprintln!("skipped: extracting devices and owners needs root");
+            skipped("extracting devices and owners needs root");
             return;
         }
         if run("unsquashfs", &arguments).is_none() {

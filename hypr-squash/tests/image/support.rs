@@ -145,3 +145,9 @@ pub(crate) fn text(seed: &str, length: usize) -> Vec<u8> {
     bytes.iter_mut().step_by(2).for_each(|byte| *byte = b' ');
     bytes
 }
+
+/// Tells that a test could not run, and why.
+#[expect(clippy::print_stderr, reason = "a test that did not run says so")]
+pub(crate) fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
