@@ -4,5 +4,6 @@
 
 mod contract;
 mod layers;
+mod leaks;
 mod namespace;
 mod run;

@@ -109,7 +109,7 @@ impl Recording {
         String::from_utf8(self.stdout.clone()).unwrap()
     }
 
-    /// The entries of the changes, in their order.
+    /// The entries of the changes, in their order, without the first: the root is always told.
     pub(crate) fn changes(&self) -> Vec<Change> {
         let mut archive = tar::Archive::new(&self.changes[..]);
         let entries = archive.entries().unwrap().map(|entry| {
@@ -123,7 +123,10 @@ impl Recording {
                 owner: (header.uid().unwrap(), header.gid().unwrap()),
             }
         });
-        entries.collect()
+        let mut entries: Vec<_> = entries.collect();
+        assert_eq!((&entries[0].path[..], entries[0].kind), (".", tar::EntryType::Directory));
+        entries.remove(0);
+        entries
     }
 
     /// The paths of the changes, in their order.
