@@ -194,7 +194,7 @@ pub enum ImageError {
         /// The layer's blob.
         digest: Sha256Digest,
         /// What is wrong with it.
-        source: hypr_squash::Error,
+        source: Box<hypr_squash::Error>,
     },
     /// The layers cannot be merged into one image.
     #[error("cannot merge the layers of {image}")]
@@ -202,7 +202,7 @@ pub enum ImageError {
         /// The image.
         image: String,
         /// What is wrong.
-        source: hypr_squash::Error,
+        source: Box<hypr_squash::Error>,
     },
     /// The store failed.
     #[error(transparent)]

@@ -75,7 +75,7 @@ fn merge(
     layers: &[Layer],
     options: hypr_squash::Options,
 ) -> Result<MergedImage, ImageError> {
-    let failed = |source| ImageError::Merge { image: image.to_owned(), source };
+    let failed = |source| ImageError::Merge { image: image.to_owned(), source: Box::new(source) };
     let started = Instant::now();
     let readers = layers.iter().map(|layer| store.open_layer(layer).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let pending = store.new_image()?;

@@ -128,7 +128,7 @@ async fn broken_transfer_goes_on_where_it_broke() {
             if !request.path.ends_with(&wanted) {
                 return whole;
             }
-            let start =
+            let start: Option<usize> =
                 request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
             if let (true, Some(start)) = (with_ranges, start) {
                 let total = whole.body.len();
