@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod failure;
+mod load;
 mod output;
 mod squashfs;
 
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Import an image from an OCI layout or an archive.
+    Load(load::LoadArgs),
     /// Pack, merge, list, read and extract squashfs images.
     Squashfs(squashfs::SquashfsArgs),
 }
@@ -27,6 +30,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), failure::Failure> {
         match self {
+            Self::Load(arguments) => arguments.run(),
             Self::Squashfs(arguments) => Ok(arguments.run()?),
         }
     }

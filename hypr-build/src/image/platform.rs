@@ -100,10 +100,13 @@ fn variant_rank(architecture: &str, variant: &str) -> Option<u32> {
     }
 }
 
+fn or_unknown(part: &str) -> &str {
+    if part.is_empty() { "unknown" } else { part }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unknown = |part| if part == "" { "unknown" } else { part };
-        write!(f, "{}/{}", unknown(self.os.as_str()), unknown(self.architecture.as_str()))?;
+        write!(f, "{}/{}", or_unknown(&self.os), or_unknown(&self.architecture))?;
         if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
     }
 }

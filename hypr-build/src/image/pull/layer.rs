@@ -203,8 +203,11 @@ impl Conversion {
             Some(TarFailure::Read(error)) => return Err(decompress(error)),
             None => {}
         }
-        let converted =
-            outcome.map_err(|source| ImageError::Layer { image: self.image.clone(), digest: self.digest, source: Box::new(source) })?;
+        let converted = outcome.map_err(|source| ImageError::Layer {
+            image: self.image.clone(),
+            digest: self.digest,
+            source: Box::new(source),
+        })?;
         let found = <[u8; 32]>::from(tar.hasher.finalize()).into();
         if found != self.diff_id {
             let (image, digest, expected) = (self.image.clone(), self.digest, self.diff_id);
