@@ -31,6 +31,12 @@ pub(crate) fn report(failure: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Prints one `warning:` line to standard error.
+pub(crate) fn warn(text: &str) {
+    // As above.
+    let _ = io::stderr().write_all(format!("warning: {}\n", escape(text)).as_bytes());
+}
+
 /// `text` on one line and without bytes that a terminal would act on.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use hypr_squash::{MergeOptions, Reader, Summary, Writer, tar};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use hypr_squash::{DirectoryOptions, MergeOptions, Reader, Summary, Writer, tar};
 
 use super::{MergeArgs, PackArgs, SquashfsError, WhiteoutsArg};
+use crate::failure::warn;
 use crate::output::OutputFile;
 
 pub(super) fn pack(arguments: &PackArgs) -> Result<(), SquashfsError> {
@@ -15,18 +19,44 @@ pub(super) fn pack(arguments: &PackArgs) -> Result<(), SquashfsError> {
     publish(output, |file| {
         let cannot_make = || SquashfsError::image("make", output);
         let mut writer = Writer::create(file, arguments.encoding.options()).map_err(cannot_make())?;
-        if arguments.source.as_os_str() == "-" {
-            let whiteouts = match arguments.whiteouts {
-                WhiteoutsArg::None => tar::Whiteouts::None,
-                WhiteoutsArg::Oci => tar::Whiteouts::Oci,
-                WhiteoutsArg::Overlay => tar::Whiteouts::Overlay,
-            };
-            let options = tar::ReadOptions { whiteouts, ..tar::ReadOptions::default() };
-            tar::unpack_into(&mut writer, io::stdin().lock(), &options)
-                .map_err(SquashfsError::image("pack", Path::new("standard input")))?;
-        }
+        let warnings = match arguments.source.as_os_str().as_bytes() {
+            b"-" => pack_archive(&mut writer, arguments.whiteouts)?,
+            _ => pack_directory(&mut writer, &arguments.source)?,
+        };
+        warnings.iter().for_each(warn_of);
         writer.finish().map_err(cannot_make())
     })
+}
+
+fn pack_archive(writer: &mut Writer, whiteouts: WhiteoutsArg) -> Result<Vec<tar::Warning>, SquashfsError> {
+    let whiteouts = match whiteouts {
+        WhiteoutsArg::None => tar::Whiteouts::None,
+        WhiteoutsArg::Oci => tar::Whiteouts::Oci,
+        WhiteoutsArg::Overlay => tar::Whiteouts::Overlay,
+    };
+    let options = tar::ReadOptions { whiteouts, ..tar::ReadOptions::default() };
+    let stats = tar::unpack_into(writer, io::stdin().lock(), &options)
+        .map_err(SquashfsError::image("pack", Path::new("standard input")))?;
+    Ok(stats.warnings)
+}
+
+fn pack_directory(writer: &mut Writer, path: &Path) -> Result<Vec<tar::Warning>, SquashfsError> {
+    let directory = Dir::open_ambient_dir(path, ambient_authority()).map_err(SquashfsError::open(path))?;
+    let stats = hypr_squash::pack_directory(writer, &directory, &DirectoryOptions::default())
+        .map_err(SquashfsError::image("pack", path))?;
+    Ok(stats.warnings)
+}
+
+/// Says what was left out.
+fn warn_of(warning: &tar::Warning) {
+    let what = match warning.kind {
+        tar::WarningKind::Acl => "POSIX access control list",
+        tar::WarningKind::Xattr => "extended attribute outside of user, trusted and security",
+        _ => "attribute",
+    };
+    let (count, plural) = (warning.count, if warning.count == 1 { "" } else { "s" });
+    let path = String::from_utf8_lossy(&warning.path);
+    warn(&format!("an image cannot hold {count} {what}{plural}, the first at {path}"));
 }
 
 pub(super) fn merge(arguments: &MergeArgs) -> Result<(), SquashfsError> {

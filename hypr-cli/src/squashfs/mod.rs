@@ -30,8 +30,12 @@ enum SquashfsCommand {
     Ls(LsArgs),
     /// Write files of an image to standard output.
     Cat(CatArgs),
+    /// Extract an image into a directory.
+    Extract(ExtractArgs),
     /// Show what an image's superblock says.
     Info(InfoArgs),
+    /// Read everything in an image and check it.
+    Verify(ImageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +96,16 @@ struct CatArgs {
 }
 
 #[derive(Debug, Args)]
+struct ExtractArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The directory to extract into, which is made if it does not exist. Only root can give files their owners and
+    /// make devices; for others, files get the caller's owner and devices are left out.
+    #[arg(short, long, value_name = "DIR")]
+    directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct InfoArgs {
     #[command(flatten)]
     image: ImageArgs,
@@ -126,7 +140,9 @@ impl SquashfsArgs {
             SquashfsCommand::Merge(arguments) => make::merge(&arguments),
             SquashfsCommand::Ls(arguments) => listing::list(&arguments),
             SquashfsCommand::Cat(arguments) => read::cat(&arguments),
+            SquashfsCommand::Extract(arguments) => read::extract(&arguments),
             SquashfsCommand::Info(arguments) => read::info(&arguments),
+            SquashfsCommand::Verify(arguments) => read::verify(&arguments),
         }
     }
 }

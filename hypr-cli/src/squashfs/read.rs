@@ -1,13 +1,15 @@
-//! Commands that read an image: `cat` and `info`.
+//! Commands that read an image: `cat`, `extract`, `info` and `verify`.
 
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use hypr_squash::{FileType, Overlay};
+use hypr_squash::{Denied, ExtractOptions, FileType, Overlay, Owners};
 
 use super::make::open;
-use super::{CatArgs, Format, InfoArgs, SquashfsError, StdoutError};
+use super::{CatArgs, ExtractArgs, Format, ImageArgs, InfoArgs, SquashfsError, StdoutError};
+use crate::failure::warn;
 
 /// Writes the contents of files to standard output.
 pub(super) fn cat(arguments: &CatArgs) -> Result<(), SquashfsError> {
@@ -36,6 +38,36 @@ pub(super) fn cat(arguments: &CatArgs) -> Result<(), SquashfsError> {
         }
     }
     out.flush().map_err(StdoutError)?;
+    Ok(())
+}
+
+/// Extracts everything, deletions of a layer included.
+pub(super) fn extract(arguments: &ExtractArgs) -> Result<(), SquashfsError> {
+    let reader = open(&arguments.image.image)?;
+    let target = &arguments.directory;
+    fs::create_dir_all(target).map_err(SquashfsError::output(target))?;
+    let directory = File::open(target).map_err(SquashfsError::open(target))?;
+    let options = match rustix::process::geteuid().is_root() {
+        true => ExtractOptions::default(),
+        false => ExtractOptions { owners: Owners::Ignore, denied: Denied::Skip, ..ExtractOptions::default() },
+    };
+    let done =
+        hypr_squash::extract(&reader, &directory, &options).map_err(SquashfsError::image("extract into", target))?;
+    for (count, what) in [(done.skipped_devices, "devices"), (done.skipped_xattrs, "extended attributes")] {
+        if count > 0 {
+            warn(&format!("{what} that only root can make were left out: {count}"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads everything and says how much that was.
+pub(super) fn verify(arguments: &ImageArgs) -> Result<(), SquashfsError> {
+    let reader = open(&arguments.image)?;
+    let report = hypr_squash::verify(&reader).map_err(SquashfsError::image("verify", &arguments.image))?;
+    let (paths, inodes, bytes) = (report.paths, report.inodes, report.content_bytes);
+    let line = format!("{paths} paths, {inodes} inodes, {bytes} bytes of content: no fault found\n");
+    io::stdout().write_all(line.as_bytes()).map_err(StdoutError)?;
     Ok(())
 }
 
