@@ -10,7 +10,7 @@ use crate::format::{Position, XattrEntry, XattrId, XattrTableHeader};
 use crate::{Error, Table, Xattrs};
 
 /// Names and values of one inode in bytes; values that are shared count each time, so that they cannot multiply.
-const TOTAL_MAX: usize = 16 << 20;
+const TOTAL_MAX: usize = 1 << 20;
 
 /// Where the attributes of an image are.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl XattrTable {
 fn value(cursor: &mut Cursor<'_>, total: &mut usize) -> Result<Vec<u8>, Error> {
     let length = u32::from_le_bytes(cursor.array()?) as usize;
     if length > TOTAL_MAX || *total + length > TOTAL_MAX {
-        return Err(Error::corrupt(Table::Xattrs, cursor.offset(), "the attributes of one inode exceed 16 MiB"));
+        return Err(Error::corrupt(Table::Xattrs, cursor.offset(), "the attributes of one inode exceed 1 MiB"));
     }
     *total += length;
     cursor.bytes(length)

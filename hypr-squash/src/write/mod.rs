@@ -33,8 +33,8 @@ use tree::{Attributes, Body, Inode, Tree};
 use crate::format::{MetadataHeader, TARGET_MAX, XattrPrefix};
 use crate::{Codec, Digest, Error, FragmentEntry, Index, Metadata, Options, Special, Xattrs};
 
-/// Bytes of all names and values of one inode's extended attributes.
-const XATTRS_MAX: usize = 8 << 20;
+/// Bytes of all names and values of one inode's extended attributes. Kernels stop at 64 KiB of either.
+const XATTRS_MAX: usize = 1 << 20;
 
 /// Makes one image from entries given in any order.
 ///
@@ -254,7 +254,7 @@ impl Writer {
             total += name.len() + value.len();
         }
         if total > XATTRS_MAX {
-            return flaw("its extended attributes exceed 8 MiB");
+            return flaw("its extended attributes exceed 1 MiB");
         }
         let limit = || Error::Limit { what: "sets of extended attributes", limit: u64::from(u32::MAX) };
         let index = u32::try_from(self.xattrs.len()).map_err(|_| limit())?;

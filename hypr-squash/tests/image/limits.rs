@@ -1,6 +1,8 @@
 //! The limits of the format, from both sides.
 
-use hypr_squash::{Error, Metadata, Special, Writer, Xattrs};
+use std::io::Read;
+
+use hypr_squash::{Error, Metadata, Piece, Special, Writer, Xattrs};
 
 use crate::support::{metadata, noise, open, options, tree, write};
 
@@ -44,6 +46,27 @@ fn a_directory_may_have_a_hundred_thousand_entries() {
 }
 
 #[test]
+fn files_may_be_larger_than_four_gibibytes() {
+    let hole = 4_u64 << 30;
+    let (file, summary) = write(options(1), |writer| {
+        let mut content = std::io::repeat(0).take(hole).chain(&b"the end"[..]);
+        let info = writer.add_file(b"large", &metadata(0o644), &mut content).unwrap();
+        assert_eq!(info.size, hole + 7);
+    });
+    assert!(summary.bytes <= 8192);
+    let node = open(&file).lookup(b"large").unwrap().unwrap();
+    let mut content = node.open().unwrap();
+    let (mut holes, mut data) = (0, Vec::new());
+    while let Some(piece) = content.next_piece().unwrap() {
+        match piece {
+            Piece::Hole(length) => holes += length as u64,
+            Piece::Bytes(bytes) => data.extend_from_slice(bytes),
+        }
+    }
+    assert_eq!((holes, data.as_slice(), node.size()), (hole, &b"the end"[..], hole + 7));
+}
+
+#[test]
 fn large_attributes_come_back() {
     let set = |name: &str, value: Vec<u8>| Xattrs::from([(name.as_bytes().to_vec(), value)]);
     let large = noise("xattr", 200_000);
@@ -67,7 +90,7 @@ fn entries_that_cannot_be_stored_are_refused_by_name() {
         |name: &[u8], value: Vec<u8>| Metadata { xattrs: Xattrs::from([(name.to_vec(), value)]), ..metadata(0o644) };
     let acl = writer.add_directory(b"acl", &with(b"system.posix_acl_access", vec![1]));
     let bare = writer.add_directory(b"bare", &with(b"user.", vec![1]));
-    let huge = writer.add_directory(b"huge", &with(b"user.x", vec![1; 9 << 20]));
+    let huge = writer.add_directory(b"huge", &with(b"user.x", vec![1; 1 << 20]));
     let target = writer.add_symlink(b"target", &metadata(0o777), &[b'x'; 4096]);
     let empty = writer.add_symlink(b"empty", &metadata(0o777), b"");
     let device = writer.add_special(b"device", &metadata(0), Special::CharDevice { major: 4096, minor: 0 });
