@@ -1,4 +1,31 @@
 //! Reads, writes and merges squashfs 4.0 images.
+//!
+//! A [`Writer`] takes entries in any order and from anywhere: one by one, from a directory ([`pack_directory`]) or a tar
+//! stream ([`tar::unpack_into`]). The bytes of an image are a function of what is in it; neither the clock nor the number
+//! of threads is seen in them. A [`Reader`] believes nothing of what it reads, so that foreign images are safe to open.
+//! An [`Overlay`] shows a stack of images as overlayfs would, and [`merge()`] makes one image of it without compressing
+//! again what is compressed already.
+//!
+//! ```
+//! use hypr_squash::{Metadata, Options, Reader, Writer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = tempfile::tempfile()?;
+//! let mut writer = Writer::create(file.try_clone()?, Options::default())?;
+//! let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+//! writer.add_file(b"etc/hostname", &metadata, &mut &b"hypr\n"[..])?;
+//! let summary = writer.finish()?;
+//! println!("{} inodes, {}", summary.inodes, summary.file_digest);
+//!
+//! let reader = Reader::open(file)?;
+//! let node = reader.lookup(b"etc/hostname")?.expect("it was just written");
+//! assert_eq!(std::io::read_to_string(node.open()?)?, "hypr\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Images are compressed with zstd, LZ4 or gzip; other compressors, other versions of squashfs and big-endian images are
+//! refused. Of extended attributes the format has `user`, `trusted` and `security`.
 
 #![forbid(unsafe_code)]
 
