@@ -68,14 +68,14 @@ impl Directory {
     }
 
     /// Opens a regular file and makes sure that it is the one that was seen.
-    fn open_file(&self, entry: &Entry) -> Result<File, ContextError> {
+    fn open_file(&self, entry: &Entry) -> Result<SteadyFile, ContextError> {
         let file = self.open_as(entry, OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let found = identity(&file).map_err(|error| ContextError::io("look at", &entry.path, error))?;
         let content = |of: &Identity| (of.device, of.inode, of.size, of.mtime);
         if content(&found) != content(&entry.identity) {
             return Err(ContextError::Changed { path: text(&entry.path) });
         }
-        Ok(file)
+        Ok(SteadyFile { file, path: entry.path.clone(), rest: found.size, before: found })
     }
 
     fn open_as(&self, entry: &Entry, flags: OFlags) -> Result<File, ContextError> {
@@ -94,7 +94,7 @@ impl Directory {
         let file = if entry.is_directory() {
             self.open_as(entry, OFlags::DIRECTORY)?
         } else {
-            let mut reader = SteadyFile::new(self.open_file(entry)?, entry)?;
+            let mut reader = self.open_file(entry)?;
             let mut buffer = vec![0; CHUNK.min(usize::try_from(entry.identity.size).unwrap_or(CHUNK)) + 1];
             loop {
                 match reader.read(&mut buffer) {
@@ -131,7 +131,7 @@ impl Tree for Directory {
     }
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>, ContextError> {
-        Ok(Box::new(SteadyFile::new(self.open_file(entry)?, entry)?))
+        Ok(Box::new(self.open_file(entry)?))
     }
 
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, ContextError> {
@@ -164,7 +164,7 @@ impl Tree for Directory {
     fn learn(&self, file: &Entry, digest: Digest) {
         // Attributes are not known yet, and the index holds both or nothing.
         if let Ok(opened) = self.open_file(file)
-            && let Ok(xattrs) = attributes::read(opened.as_fd(), &self.warned_of_lists)
+            && let Ok(xattrs) = attributes::read(opened.file.as_fd(), &self.warned_of_lists)
         {
             self.index.insert(&file.identity, Known { digest, has_xattrs: !xattrs.is_empty() });
         }
@@ -192,11 +192,6 @@ struct SteadyFile {
 }
 
 impl SteadyFile {
-    fn new(file: File, entry: &Entry) -> Result<Self, ContextError> {
-        let before = identity(&file).map_err(|error| ContextError::io("look at", &entry.path, error))?;
-        Ok(Self { file, path: entry.path.clone(), rest: before.size, before })
-    }
-
     fn changed(&self) -> io::Error {
         io::Error::other(ContextError::Changed { path: text(&self.path) })
     }

@@ -7,10 +7,7 @@
 use std::{
     ffi::{CStr, CString},
     fmt,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStringExt,
-    },
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use hypr_squash::{Kind, Special};
@@ -146,14 +143,16 @@ fn list(root: BorrowedFd<'_>, path: &[u8], filter: Option<&dyn Filter>) -> Resul
         Err(error) => return Err(ContextError::io("read", path, error)),
     };
     let mut names: Vec<(CString, FileType)> = Vec::new();
-    for entry in Dir::read_from(&folder).map_err(|error| ContextError::io("read", path, error))? {
+    let mut folder = Dir::new(folder).map_err(|error| ContextError::io("read", path, error))?;
+    for entry in &mut folder {
         let entry = entry.map_err(|error| ContextError::io("read", path, error))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push((entry.file_name().to_owned(), entry.file_type()));
         }
     }
     names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let look = |(name, kind): &(CString, FileType)| child(folder.as_fd(), path, name, *kind, filter).transpose();
+    let folder = folder.fd().map_err(|error| ContextError::io("read", path, error))?;
+    let look = |(name, kind): &(CString, FileType)| child(folder, path, name, *kind, filter).transpose();
     if names.len() <= PIECE {
         names.iter().filter_map(look).collect()
     } else {
