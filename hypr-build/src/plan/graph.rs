@@ -1,0 +1,205 @@
+//! The build graph: steps with every value expanded, in an order in which each comes after its inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{executor::Network, image::Platform, progress::StepInfo};
+
+/// Identifies a step within its graph: its place in [`Graph::steps`].
+pub(crate) type StepId = usize;
+
+/// What the target needs, and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    /// Each after the steps that it needs.
+    pub(crate) steps: Vec<Step>,
+    /// The images that steps start from or copy out of.
+    pub(crate) images: BTreeSet<ImageRequest>,
+}
+
+/// An image that a step starts from or copies out of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ImageRequest {
+    /// As the Dockerfile names it, variables expanded.
+    pub(crate) name: String,
+    pub(crate) platform: Platform,
+}
+
+/// Where a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// `FROM scratch`: no layers.
+    Scratch,
+    /// An image.
+    Image(ImageRequest),
+    /// What a step left.
+    Step(StepId),
+}
+
+/// One node of the build graph.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// How events and errors name it.
+    pub(crate) info: StepInfo,
+    /// What it sees as `/`.
+    pub(crate) parent: Origin,
+    /// What it does.
+    pub(crate) operation: Operation,
+    /// Not to be looked up in the cache (`--no-cache`, `--no-cache-filter`).
+    pub(crate) uncached: bool,
+}
+
+impl Step {
+    /// The steps this one waits for.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = StepId> {
+        let from = match &self.operation {
+            Operation::Copy(Copy { from: Files::Tree(origin), .. }) => Some(origin),
+            _ => None,
+        };
+        [Some(&self.parent), from].into_iter().flatten().filter_map(|origin| match origin {
+            Origin::Step(id) => Some(*id),
+            Origin::Scratch | Origin::Image(_) => None,
+        })
+    }
+}
+
+/// What a step does to the tree it stands on.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Run(Run),
+    Copy(Copy),
+    Workdir(Workdir),
+}
+
+/// `RUN`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Program and arguments, the shell included.
+    pub(crate) args: Vec<String>,
+    /// A script that the program reads, from a heredoc that begins with `#!`.
+    pub(crate) script: Option<Script>,
+    /// The whole environment, `NAME` to value, in the order of declaration.
+    pub(crate) env: Vec<(String, String)>,
+    /// Those of `env` that no key holds: proxies.
+    pub(crate) unkeyed: Vec<(String, String)>,
+    /// Absolute.
+    pub(crate) cwd: String,
+    /// As `USER` has it.
+    pub(crate) user: String,
+    pub(crate) network: Network,
+    /// For messages: what the Dockerfile says.
+    pub(crate) command: String,
+}
+
+/// The body of a heredoc that is a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// Where the process finds it, below `/dev`.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// `COPY` and `ADD` of local files.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) from: Files,
+    /// As written, variables expanded.
+    pub(crate) sources: Vec<String>,
+    /// Files given in the Dockerfile itself: name to content.
+    pub(crate) inline: Vec<(String, Vec<u8>)>,
+    /// Absolute; ends with a slash where the Dockerfile says that it is a directory.
+    pub(crate) destination: String,
+    pub(crate) chown: Option<String>,
+    pub(crate) chmod: Option<String>,
+    /// What is left out, relative to each source.
+    pub(crate) exclude: Vec<String>,
+    /// `--link`: the layer does not look at what it stands on.
+    pub(crate) link: bool,
+    /// `ADD`: unpack archives.
+    pub(crate) unpack: bool,
+}
+
+/// Where `COPY` takes its files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// The build context.
+    Context,
+    /// A directory given with `--build-context`.
+    Named(String),
+    /// Another stage or an image.
+    Tree(Origin),
+}
+
+/// `WORKDIR`: the directory exists afterwards.
+#[derive(Debug)]
+pub(crate) struct Workdir {
+    /// Absolute.
+    pub(crate) path: String,
+    /// Whom a new directory belongs to, as `USER` has it.
+    pub(crate) user: String,
+}
+
+impl Graph {
+    /// Whether anything has to be run.
+    pub(crate) fn has_run(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.operation, Operation::Run(_)))
+    }
+
+    /// Adds `step` and returns its id.
+    pub(crate) fn push(&mut self, step: Step) -> StepId {
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+
+    /// Keeps the steps that `origin` needs, numbers them anew, and returns what `origin` is then and each step's new
+    /// number.
+    ///
+    /// Equal steps on equal inputs need no merging here: they have one key, and a key is solved once.
+    pub(crate) fn prune(&mut self, mut origin: Origin) -> (Origin, BTreeMap<StepId, StepId>) {
+        let mut needed = vec![false; self.steps.len()];
+        let mut open: Vec<StepId> = match &origin {
+            Origin::Step(id) => vec![*id],
+            Origin::Scratch | Origin::Image(_) => Vec::new(),
+        };
+        while let Some(id) = open.pop() {
+            if !std::mem::replace(&mut needed[id], true) {
+                open.extend(self.steps[id].needs());
+            }
+        }
+        let mut renumbered = BTreeMap::new();
+        let steps = std::mem::take(&mut self.steps);
+        for (id, mut step) in steps.into_iter().enumerate().filter(|(id, _)| needed[*id]) {
+            renumbered.insert(id, self.steps.len());
+            step.info.id = self.steps.len();
+            renumber(&mut step.parent, &renumbered);
+            if let Operation::Copy(Copy { from: Files::Tree(origin), .. }) = &mut step.operation {
+                renumber(origin, &renumbered);
+            }
+            self.steps.push(step);
+        }
+        self.images = self.images_in_use(&origin);
+        renumber(&mut origin, &renumbered);
+        (origin, renumbered)
+    }
+
+    fn images_in_use(&self, target: &Origin) -> BTreeSet<ImageRequest> {
+        let sources = self.steps.iter().filter_map(|step| match &step.operation {
+            Operation::Copy(Copy { from: Files::Tree(origin), .. }) => Some(origin),
+            _ => None,
+        });
+        let parents = self.steps.iter().map(|step| &step.parent);
+        parents
+            .chain(sources)
+            .chain([target])
+            .filter_map(|origin| match origin {
+                Origin::Image(request) => Some(request.clone()),
+                Origin::Scratch | Origin::Step(_) => None,
+            })
+            .collect()
+    }
+}
+
+fn renumber(origin: &mut Origin, renumbered: &BTreeMap<StepId, StepId>) {
+    if let Origin::Step(id) = origin {
+        *id = renumbered[id];
+    }
+}

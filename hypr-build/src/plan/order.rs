@@ -1,0 +1,115 @@
+//! Which stages the target needs, each after those that it needs itself.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Request,
+    error::{PlanError, Problem},
+    graph::ImageRequest,
+    stages::{Source, StageBase, Stages},
+};
+use crate::{
+    dockerfile::{Instruction, Span},
+    image::ImageConfig,
+};
+
+/// The order, or what is missing to know it.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// The target comes last.
+    Known(Vec<usize>),
+    /// A base image may trigger a `COPY --from`, so its configuration is wanted; each with the line that names it.
+    Needs(BTreeMap<ImageRequest, usize>),
+}
+
+/// Orders the stages by depth-first search without recursion: a hostile file has 50,000 of them in a row.
+pub(crate) fn order(
+    stages: &Stages<'_>,
+    request: &Request<'_>,
+    images: &BTreeMap<ImageRequest, ImageConfig>,
+) -> Result<Order, PlanError> {
+    let mut wanted = BTreeMap::new();
+    let mut order = Vec::new();
+    let mut state = vec![State::Unseen; stages.stages.len()];
+    let mut path: Vec<Visit> = Vec::new();
+    let enter = |stage: usize, wanted: &mut BTreeMap<ImageRequest, usize>| -> Result<Visit, PlanError> {
+        Ok(Visit { stage, open: needs(stages, request, images, stage, wanted)? })
+    };
+    state[stages.target] = State::Open;
+    path.push(enter(stages.target, &mut wanted)?);
+    while let Some(visit) = path.last_mut() {
+        let Some((next, span)) = visit.open.pop() else {
+            state[visit.stage] = State::Done;
+            order.push(visit.stage);
+            path.pop();
+            continue;
+        };
+        match state[next] {
+            State::Done => {}
+            State::Open => {
+                let circle = path.iter().skip_while(|visit| visit.stage != next).map(|visit| visit.stage);
+                let names = circle.chain([next]).map(|stage| stages.label(stage)).collect();
+                return Err(Problem::Cycle(names).at(span));
+            }
+            State::Unseen => {
+                state[next] = State::Open;
+                path.push(enter(next, &mut wanted)?);
+            }
+        }
+    }
+    Ok(if wanted.is_empty() { Order::Known(order) } else { Order::Needs(wanted) })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unseen,
+    Open,
+    Done,
+}
+
+/// A stage on the path from the target, and what it needs that was not visited yet.
+struct Visit {
+    stage: usize,
+    open: Vec<(usize, Span)>,
+}
+
+/// The stages that `stage` needs; images whose configuration is not known go to `wanted`, each with
+/// the line that names it.
+fn needs(
+    stages: &Stages<'_>,
+    request: &Request<'_>,
+    images: &BTreeMap<ImageRequest, ImageConfig>,
+    stage: usize,
+    wanted: &mut BTreeMap<ImageRequest, usize>,
+) -> Result<Vec<(usize, Span)>, PlanError> {
+    let this = &stages.stages[stage];
+    let mut needs = Vec::new();
+    let mut want = |image: &ImageRequest, line: usize| {
+        if !images.contains_key(image) {
+            wanted.entry(image.clone()).or_insert(line);
+        }
+    };
+    match &this.base {
+        StageBase::Scratch => {}
+        StageBase::Stage(base) => needs.push((*base, this.from.span)),
+        StageBase::Image(image) => want(image, this.from.line),
+    }
+    let Some(tasks) = stages.tasks(stage, images)? else { return Ok(needs) };
+    for task in &tasks {
+        let Instruction::Copy(copy) = &task.statement.instruction else { continue };
+        let Some(from) = &copy.from else { continue };
+        let span = task.span(from.span);
+        if from.contains('$') {
+            return Err(Problem::VariableInFrom.at(span));
+        }
+        match stages.source(request, stage, from).map_err(|problem| problem.at(span))? {
+            Source::Context(_) => {}
+            Source::Stage(source) => needs.push((source, span)),
+            Source::Image(image) if image.name == "scratch" => {}
+            Source::Image(image) => want(&image, task.line),
+        }
+    }
+    // The first need is visited first.
+    needs.reverse();
+    Ok(needs)
+}

@@ -1,0 +1,144 @@
+//! What `$NAME` stands for at a point of the Dockerfile: `ENV` over `ARG`, stage by stage.
+
+use std::collections::BTreeMap;
+
+use crate::image::Platform;
+
+/// Proxy settings: usable without `ARG`, in the environment of `RUN` when given, in no key and no history
+/// (Dockerfile reference, "Predefined ARGs").
+const PROXIES: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// Whether `name` is one of the predefined proxy arguments.
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.contains(&name)
+}
+
+/// The build arguments that the user gave, by name.
+pub(crate) type BuildArgs = BTreeMap<String, String>;
+
+/// The arguments that every build has in the global scope: the platform family (Dockerfile reference, "Automatic
+/// platform ARGs in the global scope") and the target's name.
+pub(crate) fn automatic(platform: &Platform, target: &str) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for prefix in ["BUILD", "TARGET"] {
+        values.insert(format!("{prefix}PLATFORM"), platform.to_string());
+        values.insert(format!("{prefix}OS"), platform.os().to_owned());
+        values.insert(format!("{prefix}ARCH"), platform.architecture().to_owned());
+        values.insert(format!("{prefix}VARIANT"), platform.variant().unwrap_or_default().to_owned());
+    }
+    values.insert("TARGETSTAGE".to_owned(), target.to_owned());
+    values
+}
+
+/// The arguments that are declared before the first `FROM`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Globals {
+    values: BTreeMap<String, Option<String>>,
+    automatic: BTreeMap<String, String>,
+}
+
+impl Globals {
+    pub(crate) fn new(automatic: BTreeMap<String, String>) -> Self {
+        Self { values: BTreeMap::new(), automatic }
+    }
+
+    /// `ARG name[=default]` above the first `FROM`.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs) {
+        let value = given.get(name).cloned().or(default).or_else(|| self.automatic.get(name).cloned());
+        self.values.insert(name.to_owned(), value);
+    }
+
+    /// What `$name` is in a `FROM`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        match self.values.get(name) {
+            Some(value) => value.as_deref(),
+            None => self.automatic.get(name).map(String::as_str),
+        }
+    }
+
+    /// The names that a `FROM` may use, for hints.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().chain(self.automatic.keys()).map(String::as_str)
+    }
+}
+
+/// What the instructions of one stage see.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scope {
+    /// In the order of their first declaration: a `RUN`'s environment and history show it.
+    args: Vec<(String, Option<String>)>,
+}
+
+impl Scope {
+    /// `ARG name[=default]` inside a stage: what the user gave, else the default, else the global of that name.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs, globals: &Globals) {
+        let value = given.get(name).cloned().or(default).or_else(|| globals.get(name).map(str::to_owned));
+        // A later ARG without any value does not take an earlier one away.
+        match self.args.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => {
+                if value.is_some() {
+                    *known = value;
+                }
+            }
+            None => self.args.push((name.to_owned(), value)),
+        }
+    }
+
+    /// The value of the argument `name`, if it is declared and has one.
+    pub(crate) fn arg(&self, name: &str) -> Option<&str> {
+        self.args.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The declared arguments with a value, in order.
+    pub(crate) fn args(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.args.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
+    }
+
+    /// The names of the declared arguments.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.args.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(pairs: &[(&str, &str)]) -> BuildArgs {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_users_value_wins_over_the_default_and_the_default_over_the_global() {
+        let mut globals = Globals::default();
+        globals.declare("VERSION", Some("1".into()), &given(&[]));
+        let mut scope = Scope::default();
+        assert_eq!(scope.arg("VERSION"), None, "a global is not seen before ARG");
+        scope.declare("VERSION", None, &given(&[]), &globals);
+        assert_eq!(scope.arg("VERSION"), Some("1"));
+        scope.declare("VERSION", Some("2".into()), &given(&[]), &globals);
+        assert_eq!(scope.arg("VERSION"), Some("2"));
+        scope.declare("VERSION", Some("3".into()), &given(&[("VERSION", "9")]), &globals);
+        assert_eq!(scope.arg("VERSION"), Some("9"));
+    }
+
+    #[test]
+    fn an_argument_without_a_value_is_declared_but_unset() {
+        let mut scope = Scope::default();
+        scope.declare("X", None, &given(&[]), &Globals::default());
+        assert_eq!(scope.arg("X"), None);
+        assert_eq!(scope.args().count(), 0);
+        assert_eq!(scope.names().collect::<Vec<_>>(), ["X"]);
+    }
+}
