@@ -1,0 +1,75 @@
+//! `COPY` and `ADD` of local files.
+//!
+//! First the layer is arranged from metadata alone ([`place`]); that is the cache key. On a miss it is packed, each file
+//! read once on the way into the layer ([`pack`]).
+
+mod archive;
+mod pack;
+mod place;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::SetOnce;
+
+use self::place::Placement;
+use super::{Made, Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
+use crate::{
+    context::{BadPattern, Ignore, Layers, Tree},
+    plan::{Copy, Files, Step},
+    snapshot::Snapshot,
+};
+
+impl Solver {
+    pub(super) async fn copy(
+        &self,
+        step: &Step,
+        copy: &Copy,
+        parent: Snapshot,
+        done: &[SetOnce<Solved>],
+    ) -> Result<Solved, StepError> {
+        let tree = self.tree(copy, done).await?;
+        let mode = match &copy.chmod {
+            None => None,
+            Some(text) => Some(Mode::parse(text).ok_or_else(|| StepError::Mode(text.clone()))?),
+        };
+        let unpacked = if copy.unpack { self.archives(copy, &tree).await? } else { BTreeMap::new() };
+        let exclude = match &copy.exclude[..] {
+            [] => None,
+            patterns => Some(
+                Ignore::new(patterns.iter().map(String::as_str))
+                    .map_err(|BadPattern { pattern, .. }| StepError::Exclude(pattern))?,
+            ),
+        };
+        let placement = Placement {
+            sources: copy.sources.clone(),
+            inline: copy.inline.clone(),
+            destination: copy.destination.clone(),
+            chown: copy.chown.clone(),
+            mode,
+            exclude,
+            link: copy.link,
+            unpacked,
+        };
+        let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());
+        let (arrangement, trees) =
+            self.work(move || placement.arrange(Ground::new(readers.overlay(&snapshot)?), source)).await?;
+        let key = key::arranged(self, if copy.unpack { "add" } else { "copy" }, &arrangement);
+        self.cached(step, parent, key, None, || async move {
+            Ok(Made { layer: Some(self.pack(arrangement, trees).await?), data: BTreeMap::new() })
+        })
+        .await
+    }
+
+    /// The tree that the step copies from; `None` for a build without a context.
+    async fn tree(&self, copy: &Copy, done: &[SetOnce<Solved>]) -> Result<Option<Arc<dyn Tree>>, StepError> {
+        Ok(match &copy.from {
+            Files::Context => self.context.clone(),
+            Files::Named(name) => self.named.get(name).cloned(),
+            Files::Tree(origin) => {
+                let (readers, snapshot) = (self.readers.clone(), self.snapshot(origin, done));
+                let tree = self.work(move || Ok(Layers::new(readers.overlay(&snapshot)?))).await?;
+                Some(Arc::new(tree) as Arc<dyn Tree>)
+            }
+        })
+    }
+}

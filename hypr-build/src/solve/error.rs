@@ -1,0 +1,85 @@
+//! Why a step could not be carried out.
+
+use std::{io, path::PathBuf};
+
+use super::user::UserError;
+use crate::{context::ContextError, executor::ExecutorError, store::StoreError};
+
+/// Why a step of the build graph could not be carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The process ended with a status other than zero.
+    #[error("exited with status {0}")]
+    Status(u8),
+    /// The sandbox failed.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The plan has a `RUN` and the builder no way to run it.
+    #[error("there is no executor to run commands with")]
+    NoExecutor,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A layer could not be read or written.
+    #[error("cannot read or write a layer")]
+    Squash(#[from] hypr_squash::Error),
+    /// A layer's file could not be opened.
+    #[error("cannot open the layer {}", path.display())]
+    OpenLayer {
+        /// The squashfs file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The process's changes are not a layer.
+    #[error("cannot take the step's changes")]
+    Changes(#[source] hypr_squash::Error),
+    /// The build context failed.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// `USER` or `--chown` names somebody the image does not know.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// `--chmod` is no mode.
+    #[error("`--chmod={0}` is neither octal, such as 755, nor symbolic, such as u+x")]
+    Mode(String),
+    /// `--exclude` is no pattern.
+    #[error("`--exclude={0}` is not a pattern")]
+    Exclude(String),
+    /// Part of a path in the image is not a directory.
+    #[error("cannot make `{0}` in the image: it exists and is not a directory")]
+    NotDirectory(String),
+    /// A file would take a directory's place.
+    #[error("cannot put a file at `{0}`: it is a directory in the image")]
+    IsDirectory(String),
+    /// Several sources matched and the destination is not a directory.
+    #[error(
+        "`{pattern}` matches {count} files; several sources need a directory as destination: end `{destination}` with a slash"
+    )]
+    ManySources {
+        /// As written.
+        pattern: String,
+        /// How many it matches.
+        count: usize,
+        /// As written.
+        destination: String,
+    },
+    /// An archive that `ADD` cannot unpack in this version.
+    #[error("`{path}` is a {kind} archive, which ADD cannot unpack yet; decompress it first, or COPY it")]
+    Archive {
+        /// The source.
+        path: String,
+        /// Its compression.
+        kind: &'static str,
+    },
+    /// A file was written to while it was being copied.
+    #[error("`{0}` changed while it was being copied; build again when it is at rest")]
+    Changed(String),
+    /// The process wrote to the change stream's other end what could not be read.
+    #[error("cannot set up the step")]
+    Io(#[from] io::Error),
+    /// The build was given up while the step ran.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
