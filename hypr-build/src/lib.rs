@@ -1,21 +1,41 @@
 //! Builds container images from Dockerfiles, every `RUN` in a sandbox of its own.
 
 #[cfg(feature = "build")]
+mod builder;
+#[cfg(feature = "build")]
 mod context;
 #[cfg(feature = "build")]
 mod digest;
 pub mod dockerfile;
 #[cfg(feature = "build")]
+mod error;
+#[cfg(feature = "build")]
 pub mod executor;
 #[cfg(feature = "build")]
 pub mod image;
 #[cfg(feature = "build")]
+mod plan;
+#[cfg(feature = "build")]
+pub mod progress;
+#[cfg(feature = "build")]
+mod session;
+#[cfg(feature = "build")]
 mod snapshot;
+#[cfg(feature = "build")]
+mod solve;
 #[cfg(feature = "build")]
 pub mod store;
 
 #[cfg(feature = "build")]
 pub use self::{
+    builder::{Builder, Isolation},
+    context::ContextError,
     digest::{Digest, InvalidDigest},
+    error::{Error, Location},
+    executor::{Executor, Limits, Network},
+    plan::{PlanError, Problem},
+    progress::{Event, ProgressSink, StepInfo},
+    session::BuiltImage,
     snapshot::{Layer, LayerId, Snapshot},
+    solve::{StepError, UserError},
 };

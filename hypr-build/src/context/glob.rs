@@ -24,8 +24,9 @@ pub(super) fn has_wildcards(part: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct Glob(Vec<Token>);
 
+/// A piece of a pattern.
 #[derive(Debug)]
-enum Token {
+pub(super) enum Token {
     Any,
     One,
     Class { negated: bool, ranges: Vec<(u32, u32)> },
@@ -79,7 +80,8 @@ impl Glob {
 }
 
 impl Token {
-    fn matches(&self, character: u32) -> bool {
+    /// Whether one character matches.
+    pub(super) fn matches(&self, character: u32) -> bool {
         match self {
             Self::Any => false,
             Self::One => character != SEPARATOR,
@@ -101,7 +103,7 @@ const BACKSLASH: u32 = b'\\' as u32;
 const SEPARATOR: u32 = b'/' as u32;
 
 /// What follows a `[`.
-fn class(rest: &mut &[u8]) -> Result<Token, BadPattern> {
+pub(super) fn class(rest: &mut &[u8]) -> Result<Token, BadPattern> {
     let negated = rest.starts_with(b"^");
     if negated {
         take(rest);
@@ -133,7 +135,7 @@ fn bound(rest: &mut &[u8]) -> Result<u32, BadPattern> {
 }
 
 /// Takes one character; a byte that is not UTF-8 comes as a number beyond all characters.
-fn take(rest: &mut &[u8]) -> Option<u32> {
+pub(super) fn take(rest: &mut &[u8]) -> Option<u32> {
     let first = *rest.first()?;
     let length = match first {
         0x00..=0x7f => 1,

@@ -10,6 +10,7 @@ mod contents;
 mod directory;
 mod error;
 mod glob;
+mod ignore;
 mod index;
 mod layers;
 mod select;
@@ -22,10 +23,11 @@ mod walks;
 
 use std::{io::Read, path::Path, sync::Arc};
 
+use self::directory::Directory;
 pub use self::error::ContextError;
 pub(crate) use self::{
-    contents::{Item, contents, digest, verify},
-    directory::Directory,
+    contents::{Item, contents},
+    ignore::{BadPattern, Ignore},
     layers::Layers,
     select::{Source, clean, resolve, select},
     stream::{MAX_DOCKERFILE, Streamed, receive},

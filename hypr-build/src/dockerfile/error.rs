@@ -76,6 +76,14 @@ pub enum ErrorKind {
     /// A heredoc where it cannot be.
     #[error("{0} cannot take a heredoc as its destination")]
     HeredocDestination(&'static str),
+    /// A heredoc that is part of a longer word.
+    #[error("heredoc `{name}` is not a source of its own of {instruction}")]
+    MisplacedHeredoc {
+        /// The instruction's name.
+        instruction: &'static str,
+        /// The heredoc's name.
+        name: String,
+    },
     /// The marker of a heredoc is not a word.
     #[error("invalid heredoc marker `{0}`")]
     InvalidHeredoc(String),

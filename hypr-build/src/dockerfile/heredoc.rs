@@ -56,7 +56,7 @@ pub(super) fn is_marker(line: &str) -> bool {
 
 /// Whether `word` is a marker whose name is the next word.
 pub(super) fn is_bare(word: &str) -> bool {
-    matches!(grammar(word), Ok((_, (_, _, ""))))
+    matches!(grammar(word), Ok((_, (_, false, ""))))
 }
 
 /// `[n]<<[-]word`, blanks allowed before the word.

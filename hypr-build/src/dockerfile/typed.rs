@@ -192,6 +192,10 @@ impl Reader<'_> {
                 return Err(self.wrong_arguments("at least two arguments"));
             }
         }
+        if let Some(Heredoc { name, .. }) = heredocs.next() {
+            let kind = ErrorKind::MisplacedHeredoc { instruction: self.keyword.name(), name: abbreviated(&name) };
+            return Err(self.error(&self.name, kind));
+        }
         Ok((sources, texts, destination))
     }
 

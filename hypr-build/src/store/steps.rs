@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{self, Write},
+    str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -62,6 +63,15 @@ impl fmt::Display for Timestamp {
             Ok(time) => time.fmt(f),
             Err(_) => write!(f, "@{}", self.0),
         }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    /// Reads RFC 3339; a fraction of a second is dropped.
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        Ok(Self(text.parse::<jiff::Timestamp>()?.as_second()))
     }
 }
 

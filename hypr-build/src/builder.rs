@@ -1,0 +1,276 @@
+//! [`Builder`]: everything a build can be asked for, and the one verb that does it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    io::Read,
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    error::Error,
+    executor::{Executor, Limits, Network},
+    plan::{BuildArgs, CacheUse},
+    progress::{ProgressSink, Silent},
+    session::{self, BuiltImage},
+};
+
+/// Describes a build; nothing happens until [`build`](Self::build).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), hypr_build::Error> {
+/// let image = hypr_build::Builder::new("./app").tag("app:1").build_arg("VERSION", "1.2").build().await?;
+/// println!("{}", image.digest());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct Builder {
+    pub(crate) context: ContextSource,
+    pub(crate) dockerfile: DockerfileSource,
+    pub(crate) store: Option<PathBuf>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) args: BuildArgs,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) contexts: BTreeMap<String, String>,
+    pub(crate) platform: Option<String>,
+    pub(crate) cache: CacheUse,
+    pub(crate) isolation: Isolation,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
+    pub(crate) network: Network,
+    pub(crate) limits: Limits,
+    pub(crate) source_date_epoch: Option<i64>,
+    pub(crate) sink: Arc<dyn ProgressSink>,
+}
+
+/// Where each `RUN` runs, when the builder chooses the executor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// A microVM where one can run, else namespaces; [`Event::Planned`](crate::Event::Planned) says which and why.
+    #[default]
+    Auto,
+    /// A microVM, never anything else.
+    Vm,
+    /// Linux namespaces on the host's kernel.
+    Namespace,
+}
+
+/// Where the files come from.
+pub(crate) enum ContextSource {
+    /// There are none.
+    None,
+    Directory(PathBuf),
+    Tar(Box<dyn Read + Send>),
+}
+
+/// Where the Dockerfile comes from.
+pub(crate) enum DockerfileSource {
+    /// `Dockerfile` in the context.
+    Default,
+    Path(PathBuf),
+    Text(Vec<u8>),
+}
+
+impl Builder {
+    /// A build of the `Dockerfile` in the directory `context`, with the files there.
+    pub fn new(context: impl Into<PathBuf>) -> Self {
+        Self::with(ContextSource::Directory(context.into()), DockerfileSource::Default)
+    }
+
+    /// A build of the `Dockerfile` in a tar stream (plain or compressed), with the files there.
+    pub fn from_tar(archive: impl Read + Send + 'static) -> Self {
+        Self::with(ContextSource::Tar(Box::new(archive)), DockerfileSource::Default)
+    }
+
+    /// A build of the Dockerfile `text`, without files.
+    pub fn from_dockerfile(text: impl Into<Vec<u8>>) -> Self {
+        Self::with(ContextSource::None, DockerfileSource::Text(text.into()))
+    }
+
+    fn with(context: ContextSource, dockerfile: DockerfileSource) -> Self {
+        Self {
+            context,
+            dockerfile,
+            store: None,
+            tags: Vec::new(),
+            target: None,
+            args: BuildArgs::new(),
+            labels: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            platform: None,
+            cache: CacheUse::All,
+            isolation: Isolation::default(),
+            executor: None,
+            network: Network::default(),
+            limits: Limits::default(),
+            source_date_epoch: None,
+            sink: Arc::new(Silent),
+        }
+    }
+
+    /// Takes the Dockerfile from the file `path`, which need not be in the context.
+    pub fn dockerfile(mut self, path: impl Into<PathBuf>) -> Self {
+        self.dockerfile = DockerfileSource::Path(path.into());
+        self
+    }
+
+    /// Takes the Dockerfile from memory.
+    pub fn dockerfile_text(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.dockerfile = DockerfileSource::Text(text.into());
+        self
+    }
+
+    /// The root of the store. By default `$HYPR_ROOT`, then `/var/lib/hypr` for root and `$XDG_DATA_HOME/hypr` for
+    /// everybody else.
+    pub fn store(mut self, root: impl Into<PathBuf>) -> Self {
+        self.store = Some(root.into());
+        self
+    }
+
+    /// Names the image; may be called several times.
+    pub fn tag(mut self, name: impl Into<String>) -> Self {
+        self.tags.push(name.into());
+        self
+    }
+
+    /// Builds this stage (by name, or by number from 0) instead of the last one.
+    pub fn target(mut self, stage: impl Into<String>) -> Self {
+        self.target = Some(stage.into());
+        self
+    }
+
+    /// Gives the `ARG` `name` a value.
+    pub fn build_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.args.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a label to the image; it wins over the Dockerfile's.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Gives `FROM name` and `COPY --from=name` a source: a directory, `oci-layout://PATH[:TAG]` or
+    /// `docker-image://NAME`.
+    pub fn build_context(mut self, name: impl Into<String>, source: impl Into<String>) -> Self {
+        self.contexts.insert(name.into(), source.into());
+        self
+    }
+
+    /// The platform of base images and of the result, such as `linux/amd64`. By default the host's.
+    pub fn platform(mut self, platform: impl Into<String>) -> Self {
+        self.platform = Some(platform.into());
+        self
+    }
+
+    /// Carries out every step, whatever the cache has.
+    pub fn no_cache(mut self) -> Self {
+        self.cache = CacheUse::None;
+        self
+    }
+
+    /// Carries out every step of one stage; may be called several times.
+    pub fn no_cache_for(mut self, stage: impl AsRef<str>) -> Self {
+        let stage = stage.as_ref().to_ascii_lowercase();
+        match &mut self.cache {
+            CacheUse::None => {}
+            CacheUse::Except(stages) => {
+                stages.insert(stage);
+            }
+            CacheUse::All => self.cache = CacheUse::Except(BTreeSet::from([stage])),
+        }
+        self
+    }
+
+    /// Where each `RUN` runs.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Runs each `RUN` with `executor` instead of one of hypr's own.
+    pub fn executor(mut self, executor: impl Executor + 'static) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    /// The network of each `RUN`; none by default.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Bytes of memory that each `RUN` may use; 0 is no limit.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.limits.memory = NonZeroU64::new(bytes);
+        self
+    }
+
+    /// Everything that each `RUN` may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Wall time that each `RUN` may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = Some(timeout);
+        self
+    }
+
+    /// Seconds since 1970 that no time in the image is later than, and that the image was created.
+    ///
+    /// It is in no cache key. The build argument `SOURCE_DATE_EPOCH` sets it too.
+    pub fn source_date_epoch(mut self, seconds: i64) -> Self {
+        self.source_date_epoch = Some(seconds);
+        self
+    }
+
+    /// Who is told what happens.
+    pub fn progress(mut self, sink: impl ProgressSink + 'static) -> Self {
+        self.sink = Arc::new(sink);
+        self
+    }
+
+    /// Builds the image into the store.
+    ///
+    /// Needs a tokio runtime with I/O and time enabled. Dropping the future stops what runs and leaves nothing behind
+    /// but finished steps in the cache.
+    ///
+    /// # Errors
+    /// See [`Error`]. A failed build changes no name.
+    pub async fn build(self) -> Result<BuiltImage, Error> {
+        session::build(self).await
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let context: &dyn fmt::Debug = match &self.context {
+            ContextSource::None => &"none",
+            ContextSource::Directory(path) => path,
+            ContextSource::Tar(_) => &"tar stream",
+        };
+        let dockerfile: &Path = match &self.dockerfile {
+            DockerfileSource::Default => Path::new("Dockerfile"),
+            DockerfileSource::Path(path) => path,
+            DockerfileSource::Text(_) => Path::new("-"),
+        };
+        // Values of arguments may be secrets.
+        f.debug_struct("Builder")
+            .field("context", context)
+            .field("dockerfile", &dockerfile)
+            .field("store", &self.store)
+            .field("tags", &self.tags)
+            .field("target", &self.target)
+            .field("args", &self.args.keys())
+            .field("isolation", &self.isolation)
+            .finish_non_exhaustive()
+    }
+}

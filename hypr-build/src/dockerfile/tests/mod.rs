@@ -1,0 +1,7 @@
+//! The parser seen from outside: what texts become, what is said of bad ones, and that nothing makes it fall over.
+
+mod errors;
+mod forms;
+mod limits;
+mod properties;
+mod syntax;

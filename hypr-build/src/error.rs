@@ -1,0 +1,189 @@
+//! Why a build did not produce an image.
+
+use std::{fmt, io, path::PathBuf};
+
+use crate::{
+    context::ContextError,
+    dockerfile::{Dockerfile, ParseErrors},
+    image::{ImageError, InvalidPlatform, InvalidReference},
+    plan::PlanError,
+    solve::StepError,
+    store::StoreError,
+};
+
+/// Why a build did not produce an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The Dockerfile is not well formed.
+    #[error("cannot parse {file}, {errors}")]
+    Parse {
+        /// The file as the caller named it.
+        file: String,
+        /// What is wrong, and where.
+        errors: ParseErrors,
+    },
+    /// The Dockerfile is well formed and cannot be built.
+    #[error("{at}: `{instruction}` cannot be built")]
+    Plan {
+        /// The place.
+        at: Location,
+        /// The instruction.
+        instruction: String,
+        /// The line, a caret under what is wrong.
+        excerpt: String,
+        /// What is wrong with it.
+        source: PlanError,
+    },
+    /// What was asked for does not fit the Dockerfile.
+    #[error("cannot build {file}")]
+    Request {
+        /// The Dockerfile.
+        file: String,
+        /// What does not fit.
+        source: PlanError,
+    },
+    /// A `RUN` command ended with a non-zero status.
+    #[error("{at}: `{command}` exited with status {status}")]
+    Command {
+        /// The place.
+        at: Location,
+        /// The instruction as written.
+        command: String,
+        /// The status, 1 to 255.
+        status: u8,
+    },
+    /// A step failed.
+    #[error("{at}: `{instruction}` failed")]
+    Step {
+        /// The place.
+        at: Location,
+        /// The instruction as written.
+        instruction: String,
+        /// Why.
+        source: Box<StepError>,
+    },
+    /// A base image could not be had.
+    #[error("{at}: cannot get the image `{name}`")]
+    Base {
+        /// The place that asks for it.
+        at: Location,
+        /// The image as the Dockerfile names it.
+        name: String,
+        /// Why.
+        source: Box<ImageError>,
+    },
+    /// There is no Dockerfile.
+    #[error("there is no Dockerfile at {}; {hint}", path.display())]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A file of the host could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The context cannot be used.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A `.dockerignore` is not well formed.
+    #[error("{file}:{line}: {pattern:?} is not a pattern")]
+    Ignore {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is written there.
+        pattern: String,
+    },
+    /// A named context cannot be used.
+    #[error("cannot use the build context `{name}={origin}`: {reason}")]
+    BuildContext {
+        /// Its name.
+        name: String,
+        /// Its source as given.
+        origin: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A name for the image is not one.
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
+    /// The platform is not one.
+    #[error(transparent)]
+    Platform(#[from] InvalidPlatform),
+    /// An image could not be taken in.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// `SOURCE_DATE_EPOCH` is not a number.
+    #[error("SOURCE_DATE_EPOCH is not a number of seconds: {value:?}")]
+    SourceDateEpoch {
+        /// As given.
+        value: String,
+    },
+    /// Something that this version cannot do.
+    #[error("{what} is not built yet; {instead}")]
+    NotYet {
+        /// What was asked for.
+        what: &'static str,
+        /// The way out.
+        instead: &'static str,
+    },
+    /// The image could not be put together.
+    #[error("cannot write the image")]
+    Export(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The runtime went away during the build.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+/// A line of a Dockerfile: `app/Dockerfile:7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The file as the caller named it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Error {
+    /// A fault of the text, with its excerpt.
+    pub(crate) fn parse(file: &str, errors: ParseErrors) -> Self {
+        Self::Parse { file: file.to_owned(), errors }
+    }
+
+    /// The lines of the Dockerfile that the error is about, a caret under each fault; ends with a line end.
+    pub fn excerpt(&self) -> Option<String> {
+        match self {
+            Self::Parse { file, errors } => Some(errors.render(file)),
+            Self::Plan { excerpt, .. } => Some(excerpt.clone()),
+            _ => None,
+        }
+    }
+
+    /// A fault of the plan, with the line that it is about.
+    pub(crate) fn plan(file: &str, dockerfile: &Dockerfile, source: PlanError) -> Self {
+        let Some(span) = source.span else { return Self::Request { file: file.to_owned(), source } };
+        let line = dockerfile.source.line(span.start);
+        let statement =
+            dockerfile.statements.iter().find(|statement| (statement.line..=statement.end_line).contains(&line));
+        let instruction = statement.map(|statement| statement.text.clone()).unwrap_or_default();
+        let excerpt = dockerfile.source.render(file, span, &source.to_string(), None);
+        Self::Plan { at: Location { file: file.to_owned(), line }, instruction, excerpt, source }
+    }
+}

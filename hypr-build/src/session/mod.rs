@@ -1,0 +1,148 @@
+//! One build from request to image: the only place that knows every part of the crate.
+//!
+//! Read the Dockerfile, plan it (fetching the configurations of base images as the plan asks for them), solve the
+//! graph, export the image.
+
+mod bases;
+mod export;
+mod inputs;
+mod sandbox;
+
+use std::sync::Arc;
+
+pub use self::export::BuiltImage;
+use self::{bases::Bases, export::Export, inputs::Inputs};
+use crate::{
+    builder::Builder,
+    context::Tree,
+    error::{Error, Location},
+    image::{Platform, Reference},
+    plan::{self, Outcome, Plan, PlanError, Request, SOURCE_DATE_EPOCH},
+    progress::Event,
+    solve::{Failed, Readers, Slots, Solver, StepError},
+    store::{Store, resolve_root},
+};
+
+/// Carries out what `builder` describes.
+pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
+    // Everything that can be wrong with the request itself is found before any work is done.
+    let tags = builder.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
+    let platform = match &builder.platform {
+        None => Platform::host(),
+        Some(text) => text.parse()?,
+    };
+    let epoch = source_date_epoch(&builder)?;
+    if let Some(seconds) = epoch {
+        // A Dockerfile may take it as an ARG, whichever way it was given.
+        builder.args.insert(SOURCE_DATE_EPOCH.to_owned(), seconds.to_string());
+    }
+    sandbox::check(builder.isolation)?;
+    let root = builder.store.clone();
+    let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
+    let Inputs { dockerfile, file, context, contexts } =
+        inputs::read(&store, builder.context, builder.dockerfile, &builder.contexts).await?;
+
+    let kinds = contexts.kinds();
+    let request = Request {
+        dockerfile: &dockerfile,
+        args: &builder.args,
+        target: builder.target.as_deref(),
+        platform: &platform,
+        contexts: &kinds,
+        labels: &builder.labels,
+        cache: &builder.cache,
+        network: builder.network,
+    };
+    let invalid = |error: PlanError| Error::plan(&file, &dockerfile, error);
+    let mut bases = Bases::new(&store, &contexts, &builder.sink);
+    let Plan { graph, target, config, history, warnings } = loop {
+        match plan::plan(&request, bases.configs()).map_err(invalid)? {
+            Outcome::Ready(plan) => break *plan,
+            Outcome::Needs(wanted) => bases.fetch(wanted, &file).await?,
+        }
+    };
+    let warn = |line, message| builder.sink.event(Event::Warning { line, message });
+    warnings.into_iter().for_each(|warning| warn(warning.line, warning.message));
+
+    let work_dir;
+    let (executor, reason) = match (&builder.executor, graph.has_run()) {
+        (_, false) => (None, None),
+        (Some(executor), true) => (Some(executor.clone()), None),
+        (None, true) => {
+            let store = store.clone();
+            work_dir = blocking(move || Ok(store.work_dir()?)).await?;
+            let chosen = sandbox::choose(builder.isolation, work_dir.path());
+            (Some(chosen.executor), Some(chosen.reason))
+        }
+    };
+    builder.sink.event(Event::Planned {
+        steps: graph.steps.len(),
+        executor: executor.as_ref().map(|executor| executor.name()),
+        reason,
+    });
+    let locations: Vec<(usize, String)> =
+        graph.steps.iter().map(|step| (step.info.line, step.info.text.to_string())).collect();
+    let trees: Vec<Arc<dyn Tree>> = context.iter().cloned().chain(contexts.trees().into_values()).collect();
+    let solver = Arc::new(Solver {
+        store: store.clone(),
+        graph,
+        images: bases.snapshots(),
+        context,
+        named: contexts.trees(),
+        executor,
+        accepts: sandbox::accepts(builder.isolation),
+        limits: builder.limits,
+        platform: platform.clone(),
+        sink: builder.sink.clone(),
+        readers: Arc::new(Readers::default()),
+        slots: Slots::default(),
+    });
+    let solved = solver.clone().solve().await;
+    // Digests of files that did not change are good for the next build, however this one ended.
+    let kept = blocking(move || trees.iter().try_for_each(|tree| Ok(tree.save()?))).await;
+    if let Err(error) = kept {
+        tracing::warn!("the digests of the context's files are not kept: {error}");
+    }
+    let solved = solved.map_err(|Failed { step, error }| {
+        let (line, instruction) = locations[step].clone();
+        let at = Location { file: file.clone(), line };
+        match error {
+            StepError::Status(status) => Error::Command { at, command: instruction, status },
+            error => Error::Step { at, instruction, source: Box::new(error) },
+        }
+    })?;
+    let (origins, bases) = (bases.origins(), bases.snapshots());
+    export::export(Export {
+        store,
+        solved,
+        target,
+        config,
+        history,
+        origins,
+        bases,
+        epoch,
+        tags,
+        platform,
+        sink: builder.sink,
+    })
+    .await
+}
+
+/// The builder's own value, else the build argument of that name, which is how docker takes it.
+fn source_date_epoch(builder: &Builder) -> Result<Option<i64>, Error> {
+    let argument = builder.args.get(SOURCE_DATE_EPOCH).filter(|value| !value.is_empty());
+    match (builder.source_date_epoch, argument) {
+        (Some(seconds), _) => Ok(Some(seconds)),
+        (None, None) => Ok(None),
+        (None, Some(value)) => value.parse().map(Some).map_err(|_| Error::SourceDateEpoch { value: value.clone() }),
+    }
+}
+
+/// Runs what blocks off the async workers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::Cancelled),
+    }
+}

@@ -1,0 +1,43 @@
+//! Which executor a build runs its commands with.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    builder::Isolation,
+    error::Error,
+    executor::{Executor, NamespaceExecutor},
+};
+
+/// An executor and why it is this one.
+pub(super) struct Chosen {
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) reason: String,
+}
+
+/// Refuses what this version cannot isolate with, before any work is done.
+pub(super) fn check(isolation: Isolation) -> Result<(), Error> {
+    match isolation {
+        Isolation::Vm => Err(Error::NotYet {
+            what: "isolation in a microVM",
+            instead: "use `--isolation namespace`, or leave the choice to `auto`",
+        }),
+        Isolation::Auto | Isolation::Namespace => Ok(()),
+    }
+}
+
+/// Whether a layer from the cache that this executor made will do.
+pub(super) fn accepts(isolation: Isolation) -> fn(&str) -> bool {
+    match isolation {
+        Isolation::Vm => |executor| executor == "vm",
+        Isolation::Auto | Isolation::Namespace => |_| true,
+    }
+}
+
+/// The executor for this isolation, with what its steps write kept in `scratch` while they run.
+pub(super) fn choose(isolation: Isolation, scratch: &Path) -> Chosen {
+    let reason = match isolation {
+        Isolation::Auto => "auto: this version has no microVMs",
+        Isolation::Namespace | Isolation::Vm => "as asked for",
+    };
+    Chosen { executor: Arc::new(NamespaceExecutor::new(scratch)), reason: reason.to_owned() }
+}
