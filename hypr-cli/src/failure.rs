@@ -1,19 +1,50 @@
-//! How the program ends when it cannot do what it was asked for.
+//! How a command ends when it did not succeed.
 
-use std::error::Error;
-use std::io::{self, ErrorKind, Write as _};
-use std::process::ExitCode;
+use std::{
+    error::Error,
+    fmt,
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
-/// Any error of a command.
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something went wrong.
+    Error(Box<dyn Error>),
+    /// The arguments contradict each other in a way that the parser cannot see.
+    Usage(String),
+    /// The user interrupted it.
+    Interrupted,
+}
 
-/// Prints one `error:` line and a line a cause to standard error; the exit status is 1.
-///
-/// When whoever read our output has gone, as `head` does, nothing went wrong and nothing is printed.
-pub(crate) fn report(failure: &(dyn Error + 'static)) -> ExitCode {
-    if causes(failure).any(is_broken_pipe) {
-        return ExitCode::SUCCESS;
+impl Failure {
+    /// A failure that has no typed error, of a fact the command line itself found.
+    pub(crate) fn message(text: impl Into<String>) -> Self {
+        Self::Error(text.into().into())
     }
+
+    /// A failure with what was being done.
+    pub(crate) fn doing(what: impl Into<String>, source: impl Error + 'static) -> Self {
+        Self::Error(Box::new(Doing { what: what.into(), source: Box::new(source) }))
+    }
+
+    /// Says what went wrong and how: one line for the error, one for each cause, and the place in the Dockerfile.
+    pub(crate) fn report(self) -> ExitCode {
+        let (text, status) = match self {
+            // Whoever read our output has gone, as `head` does: nothing went wrong.
+            Self::Error(error) if causes(&*error).any(is_broken_pipe) => return ExitCode::SUCCESS,
+            Self::Error(error) => (describe(&*error), 1),
+            Self::Usage(message) => (format!("error: {}\n", escape(&message)), 2),
+            Self::Interrupted => ("error: interrupted\n".to_owned(), 130),
+        };
+        // Nobody is left to tell when this fails.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        ExitCode::from(status)
+    }
+}
+
+fn describe(failure: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut previous = String::new();
     for (depth, cause) in causes(failure).enumerate() {
@@ -26,9 +57,36 @@ pub(crate) fn report(failure: &(dyn Error + 'static)) -> ExitCode {
             previous = line;
         }
     }
-    // Nobody is left to tell when this fails.
-    let _ = io::stderr().write_all(text.as_bytes());
-    ExitCode::FAILURE
+    let build = failure.downcast_ref::<hypr_build::Error>();
+    if let Some(excerpt) = build.and_then(hypr_build::Error::excerpt) {
+        text.extend(excerpt.lines().map(|line| format!("{}\n", escape(line))));
+    }
+    text
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+/// An error with what was being done.
+#[derive(Debug)]
+struct Doing {
+    what: String,
+    source: Box<dyn Error>,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.what)
+    }
+}
+
+impl Error for Doing {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
 }
 
 /// Prints one `warning:` line to standard error.

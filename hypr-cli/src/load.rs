@@ -49,7 +49,7 @@ impl LoadArgs {
         });
         // What a thread is at when the load is given up ends at once, and takes its files with it.
         drop(runtime);
-        let manifests = loaded.ok_or(Interrupted)??;
+        let manifests = loaded.ok_or(Failure::Interrupted)??;
         let mut out = std::io::stdout().lock();
         for manifest in manifests {
             match &manifest.name {
@@ -68,18 +68,6 @@ impl LoadArgs {
         Ok(())
     }
 }
-
-/// The user interrupted the load.
-#[derive(Debug)]
-struct Interrupted;
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 /// A name to be given holds a digest, which only the image itself can decide.
 #[derive(Debug)]

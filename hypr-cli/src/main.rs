@@ -1,19 +1,30 @@
-//! `hypr`, the command line.
+//! `hypr`: container images from Dockerfiles, on the command line.
+//!
+//! A thin wrapper: every subcommand reads its arguments, calls the libraries and prints what came of it. Standard
+//! output carries results, standard error everything said on the way. Exit status 0 is success, 1 an error, 2 wrong
+//! usage, 130 an interruption.
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod failure;
+mod images;
 mod load;
 mod output;
+mod progress;
+mod root;
 mod squashfs;
+mod stdout;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Builds container images from Dockerfiles, every RUN behind a sandbox of its own.
+use self::failure::Failure;
+
+/// Builds container images from Dockerfiles without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "hypr", version, propagate_version = true)]
+#[command(name = "hypr", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,24 +32,35 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Import an image from an OCI layout or an archive.
+    /// Build an image from a Dockerfile
+    Build(Box<build::BuildArgs>),
+    /// List images
+    Images(images::ImagesArgs),
+    /// Look at one image
+    #[command(subcommand)]
+    Image(images::ImageCommand),
+    /// Remove names of images, and files that no name needs any more
+    Rmi(images::RmiArgs),
+    /// Import an image from an OCI layout or an archive
     Load(load::LoadArgs),
-    /// Pack, merge, list, read and extract squashfs images.
+    /// Pack, merge, list, read and extract squashfs images
     Squashfs(squashfs::SquashfsArgs),
 }
 
-impl Command {
-    fn run(self) -> Result<(), failure::Failure> {
-        match self {
-            Self::Load(arguments) => arguments.run(),
-            Self::Squashfs(arguments) => Ok(arguments.run()?),
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    match Arguments::parse().command.run() {
+    let arguments = Arguments::parse();
+    let log = tracing_subscriber::EnvFilter::try_from_env("HYPR_LOG").unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    let result = match arguments.command {
+        Command::Build(arguments) => arguments.run(),
+        Command::Images(arguments) => arguments.run(),
+        Command::Image(command) => command.run(),
+        Command::Rmi(arguments) => arguments.run(),
+        Command::Load(arguments) => arguments.run(),
+        Command::Squashfs(arguments) => arguments.run().map_err(Failure::from),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure::report(&*failure),
+        Err(failure) => failure.report(),
     }
 }

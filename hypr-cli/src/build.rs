@@ -1,0 +1,303 @@
+//! `hypr build`.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use hypr_build::{Builder, BuiltImage, Isolation, Network};
+
+use crate::{
+    failure::Failure,
+    output::OutputFile,
+    progress::{Progress, Sink, Style},
+    root::RootArg,
+    stdout,
+};
+
+/// The largest Dockerfile that is read from standard input, in bytes.
+const LARGEST_DOCKERFILE: u64 = 64 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The build context: a directory, or - for a tar stream on standard input
+    #[arg(value_name = "CONTEXT")]
+    context: PathBuf,
+    /// A name for the image, as name[:tag]; can be given several times
+    #[arg(short, long = "tag", value_name = "NAME")]
+    tags: Vec<String>,
+    /// The Dockerfile: CONTEXT/Dockerfile by default, or - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The stage to build: its name, or its number from 0
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// The value of an ARG; without =VALUE it comes from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+    /// A label for the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Carry out every step again
+    #[arg(long)]
+    no_cache: bool,
+    /// Carry out every step of this stage again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// More files or a base image: NAME=DIR, NAME=oci-layout://PATH[:TAG], NAME=docker-image://IMAGE
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    build_contexts: Vec<String>,
+    /// The platform to build for
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Where each RUN runs
+    #[arg(long, value_enum, default_value_t = IsolationArg::Auto)]
+    isolation: IsolationArg,
+    /// The network of each RUN
+    #[arg(long, value_enum, default_value_t = NetworkArg::None)]
+    network: NetworkArg,
+    /// Memory that each RUN may use, in bytes or with a suffix: 512m, 2g
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Seconds that each RUN may take
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = Style::Auto)]
+    progress: Style,
+    /// Print the image's id and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Write what was built to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum IsolationArg {
+    /// A microVM where one can run, else namespaces
+    Auto,
+    /// A microVM, or an error
+    Vm,
+    /// Linux namespaces
+    Namespace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NetworkArg {
+    /// Loopback alone
+    #[value(alias = "default")]
+    None,
+    /// The host's network
+    Host,
+}
+
+impl BuildArgs {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let style = if self.quiet { Style::Quiet } else { self.progress };
+        let progress = Progress::new(style);
+        let builder = self.builder()?.progress(Sink(progress.clone()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = runtime.block_on(async {
+            tokio::select! {
+                result = builder.build() => result.map_err(Failure::from),
+                signal = interrupted() => Err(signal.err().map_or(Failure::Interrupted, Failure::from)),
+            }
+        });
+        // Threads that pack or hash end by themselves once nobody wants their result; nothing else is left.
+        drop(runtime);
+        progress.close(result.is_ok());
+        let image = result?;
+        self.write_results(&image)?;
+        if style == Style::Quiet {
+            stdout::line(&image.id())?;
+        }
+        Ok(())
+    }
+
+    fn builder(&self) -> Result<Builder, Failure> {
+        let from_stdin = |path: &Path| path.as_os_str() == "-";
+        let context_is_tar = from_stdin(&self.context);
+        let file_is_stdin = self.file.as_deref().is_some_and(from_stdin);
+        if context_is_tar && file_is_stdin {
+            return Err(Failure::Usage("context and Dockerfile cannot both come from standard input".to_owned()));
+        }
+        let mut builder =
+            if context_is_tar { Builder::from_tar(std::io::stdin()) } else { Builder::new(&self.context) };
+        builder = builder.store(self.root.path()?).isolation(self.isolation.into()).network(self.network.into());
+        if file_is_stdin {
+            let mut text = Vec::new();
+            std::io::stdin().lock().take(LARGEST_DOCKERFILE + 1).read_to_end(&mut text)?;
+            if text.len() as u64 > LARGEST_DOCKERFILE {
+                return Err(Failure::message(format!(
+                    "the Dockerfile on standard input is larger than {LARGEST_DOCKERFILE} bytes"
+                )));
+            }
+            builder = builder.dockerfile_text(text);
+        } else if let Some(file) = &self.file {
+            builder = builder.dockerfile(file);
+        }
+        for tag in &self.tags {
+            builder = builder.tag(tag);
+        }
+        for argument in &self.build_args {
+            match argument.split_once('=') {
+                Some((name, value)) => builder = builder.build_arg(name, value),
+                // An argument without a value that the environment does not have is not given at all.
+                None => {
+                    if let Ok(value) = std::env::var(argument) {
+                        builder = builder.build_arg(argument, value);
+                    }
+                }
+            }
+        }
+        for label in &self.labels {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            if key.is_empty() {
+                return Err(Failure::Usage(format!("`--label {label}` has no name")));
+            }
+            builder = builder.label(key, value);
+        }
+        for context in &self.build_contexts {
+            let pair = context.split_once('=').filter(|(name, source)| !name.is_empty() && !source.is_empty());
+            let Some((name, source)) = pair else {
+                return Err(Failure::Usage(format!("`--build-context {context}` is not NAME=SOURCE")));
+            };
+            builder = builder.build_context(name, source);
+        }
+        if let Some(target) = &self.target {
+            builder = builder.target(target);
+        }
+        if let Some(platform) = &self.platform {
+            builder = builder.platform(platform);
+        }
+        if self.no_cache {
+            builder = builder.no_cache();
+        }
+        for stage in &self.no_cache_filter {
+            builder = builder.no_cache_for(stage);
+        }
+        if let Some(memory) = self.memory {
+            builder = builder.memory_limit(memory);
+        }
+        if let Some(seconds) = self.timeout {
+            builder = builder.timeout(std::time::Duration::from_secs(seconds));
+        }
+        if let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+            let seconds = epoch.to_str().and_then(|epoch| epoch.parse().ok());
+            let seconds = seconds.ok_or_else(|| {
+                Failure::message(format!("SOURCE_DATE_EPOCH is not a number of seconds: {}", epoch.display()))
+            })?;
+            builder = builder.source_date_epoch(seconds);
+        }
+        Ok(builder)
+    }
+
+    fn write_results(&self, image: &BuiltImage) -> Result<(), Failure> {
+        if let Some(path) = &self.iidfile {
+            replace_file(path, image.id().as_bytes())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            replace_file(path, &metadata(image)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<IsolationArg> for Isolation {
+    fn from(isolation: IsolationArg) -> Self {
+        match isolation {
+            IsolationArg::Auto => Self::Auto,
+            IsolationArg::Vm => Self::Vm,
+            IsolationArg::Namespace => Self::Namespace,
+        }
+    }
+}
+
+impl From<NetworkArg> for Network {
+    fn from(network: NetworkArg) -> Self {
+        match network {
+            NetworkArg::None => Self::None,
+            NetworkArg::Host => Self::Host,
+        }
+    }
+}
+
+/// The keys are those of `docker buildx build --metadata-file`, and hypr's own.
+fn metadata(image: &BuiltImage) -> Result<Vec<u8>, Failure> {
+    let manifest = image.manifest();
+    let mut values = BTreeMap::new();
+    values.insert("containerimage.config.digest", image.id());
+    values.insert("containerimage.digest", image.id());
+    if !image.names().is_empty() {
+        values.insert("image.name", image.names().join(","));
+    }
+    values.insert("hypr.squashfs.path", manifest.squashfs.path.display().to_string());
+    values.insert("hypr.squashfs.digest", format!("blake3:{}", manifest.squashfs.digest));
+    let mut text = serde_json::to_vec_pretty(&values)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a file so that it is seen whole or not at all.
+fn replace_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let write = || {
+        // A pipe or terminal, such as /dev/stdout, is written to as it is.
+        if path.exists() && !path.is_file() {
+            return std::fs::write(path, content);
+        }
+        let output = OutputFile::create(path)?;
+        output.file()?.write_all(content)?;
+        output.publish()
+    };
+    write().map_err(|error| Failure::doing(format!("write {}", path.display()), error))
+}
+
+/// Ends on Ctrl-C or a request to terminate.
+async fn interrupted() -> Result<(), std::io::Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
+    }
+}
+
+/// Bytes, with an optional suffix of docker's.
+fn size(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "ki" | "kib" => 10,
+        "m" | "mb" | "mi" | "mib" => 20,
+        "g" | "gb" | "gi" | "gib" => 30,
+        "t" | "tb" | "ti" | "tib" => 40,
+        _ => return Err("the suffix is none of b, k, m, g, t".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_dockers_suffixes() {
+        for (text, bytes) in
+            [("512m", Some(512 << 20)), ("2G", Some(2 << 30)), ("10", Some(10)), ("0", None), ("1q", None)]
+        {
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One line for each thing that happens, for logs and pipes.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use hypr_build::{Event, StepInfo, progress::PullState};
+
+use super::{View, label, printable, size};
+
+/// A line longer than this is shown in pieces, so that output without line ends still appears.
+const LONGEST_LINE: usize = 8192;
+
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// What each step wrote since its last line end.
+    partial: Mutex<HashMap<usize, Vec<u8>>>,
+}
+
+impl View for Plain {
+    fn event(&self, event: &Event) {
+        if let Event::Output { step, bytes, .. } = event {
+            for line in self.lines(step, bytes) {
+                show(&line);
+            }
+            return;
+        }
+        if let Event::Finished { step, .. } | Event::Failed { step } = event
+            && let Some(rest) = self.rest(step)
+        {
+            show(&rest);
+        }
+        if let Some(line) = describe(event) {
+            show(&line);
+        }
+    }
+}
+
+impl Plain {
+    /// The lines that `bytes` completes, each with its step's label.
+    pub(crate) fn lines(&self, step: &StepInfo, bytes: &[u8]) -> Vec<String> {
+        let Ok(mut partial) = self.partial.lock() else { return Vec::new() };
+        let buffer = partial.entry(step.id).or_default();
+        buffer.extend_from_slice(bytes);
+        let mut lines = Vec::new();
+        let mut start = 0;
+        while let Some(end) = buffer[start..].iter().position(|&byte| byte == b'\n') {
+            lines.push(output_line(step, &buffer[start..start + end]));
+            start += end + 1;
+        }
+        while buffer.len() - start > LONGEST_LINE {
+            lines.push(output_line(step, &buffer[start..start + LONGEST_LINE]));
+            start += LONGEST_LINE;
+        }
+        buffer.drain(..start);
+        lines
+    }
+
+    /// What the step wrote without a line end.
+    pub(crate) fn rest(&self, step: &StepInfo) -> Option<String> {
+        let rest = self.partial.lock().ok()?.remove(&step.id)?;
+        (!rest.is_empty()).then(|| output_line(step, &rest))
+    }
+}
+
+fn output_line(step: &StepInfo, line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    format!("{} | {}", label(step), printable(&String::from_utf8_lossy(line)))
+}
+
+/// The line that an event other than output is worth.
+pub(crate) fn describe(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Planned { steps, executor, reason } => match executor {
+            Some(executor) => {
+                let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                format!("hypr: {steps} steps, RUN in {executor}{reason}")
+            }
+            None => format!("hypr: {steps} steps, no RUN"),
+        },
+        Event::Started { step } => format!("{} {}", label(step), printable(&step.text)),
+        Event::Cached { step } => format!("{} CACHED", label(step)),
+        Event::Finished { step, duration, layer } => {
+            let layer = layer.map(|layer| format!(", {}", size(layer.size))).unwrap_or_default();
+            format!("{} done in {:.2} s{layer}", label(step), duration.as_secs_f64())
+        }
+        Event::Failed { step } => format!("{} FAILED", label(step)),
+        Event::Pulling { image, layer, state: PullState::Started { size: bytes } } => {
+            let short: String = layer.chars().take(19).collect();
+            format!("{}: fetching layer {}, {}", printable(image), printable(&short), size(*bytes))
+        }
+        Event::Warning { line, message } => match line {
+            Some(line) => format!("warning: line {line}: {}", printable(message)),
+            None => format!("warning: {}", printable(message)),
+        },
+        _ => return None,
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's output")]
+fn show(line: &str) {
+    eprintln!("{line}");
+}
