@@ -54,11 +54,21 @@ fn prepare(plan: &Plan, stdout: &OwnedFd, stderr: &OwnedFd) -> Result<std::conve
         // Now, since installing a filter without no_new_privs, which would break set-uid programs, takes a capability.
         process::filter_system_calls(&process.seccomp).context("install the seccomp filter")?;
     }
-    process::become_user(process.uid, process.gid, &process.groups)
+    if !keeps_groups(process) {
+        process::set_groups(&process.groups).start_context("set the supplementary groups")?;
+    }
+    process::become_user(process.uid, process.gid)
         .start_context(&format!("become user {}:{}", process.uid, process.gid))?;
     let capabilities = if process.uid == 0 { process.capabilities } else { 0 };
     process::set_capabilities(capabilities).context("set capabilities")?;
     execute(process, &args, &env)
+}
+
+/// Whether this process's groups are left alone, because it is in a user namespace where nobody may set them: one that
+/// was made without the help of `newgidmap`. Those of the user who runs hypr mean nothing for what is in the sandbox.
+fn keeps_groups(process: &Process) -> bool {
+    let needs_none = process.groups.iter().all(|group| *group == process.gid);
+    needs_none && std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 /// Moves this process into the step's control groups and makes these the root of what it can see of them.

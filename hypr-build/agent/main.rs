@@ -27,6 +27,7 @@ mod sparse;
 mod supervise;
 mod sys;
 mod tar;
+mod trees;
 mod walk;
 
 use std::process::ExitCode;

@@ -32,6 +32,9 @@ impl std::fmt::Display for Malformed {
 /// What hypr asks of the agent, in this order: descriptors, [`Sandbox`](Request::Sandbox),
 /// [`IdsMapped`](Request::IdsMapped) when asked for, [`Process`](Request::Process), and once that ended
 /// [`Capture`](Request::Capture) or nothing. The end of the stream, at any time, ends the sandbox.
+///
+/// Or else it asks for work on directories that hold ids of a user namespace: descriptors, [`Unpack`](Request::Unpack)
+/// or [`Remove`](Request::Remove), and [`IdsMapped`](Request::IdsMapped); the answer is [`Report::Done`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// So many descriptors come with this frame; [`Sandbox`] says what they are.
@@ -44,6 +47,10 @@ pub(crate) enum Request {
     Process(Process),
     /// Send the changes.
     Capture,
+    /// Unpack a layer. The descriptors are the empty directory it goes to, and a stream of it as tar.
+    Unpack,
+    /// Remove the tree of this name, if there is one. The descriptor is the directory it is in.
+    Remove(Vec<u8>),
 }
 
 /// What the sandbox is made of. The descriptors sent before it are, in order: the scratch directory, then for each of
@@ -124,6 +131,8 @@ pub(crate) enum Report {
     Changes(Vec<u8>),
     /// The tar of changes is complete.
     Captured,
+    /// The directories are as they were asked for.
+    Done,
     /// Something went wrong; nothing follows.
     Failed(Failure),
 }
@@ -173,11 +182,14 @@ pub(crate) mod kind {
     pub(crate) const CHANGES: u8 = 0x07;
     pub(crate) const CAPTURED: u8 = 0x08;
     pub(crate) const FAILED: u8 = 0x09;
+    pub(crate) const DONE: u8 = 0x0a;
     pub(crate) const DESCRIPTORS: u8 = 0x81;
     pub(crate) const SANDBOX: u8 = 0x82;
     pub(crate) const IDS_MAPPED: u8 = 0x83;
     pub(crate) const PROCESS: u8 = 0x84;
     pub(crate) const CAPTURE: u8 = 0x85;
+    pub(crate) const UNPACK: u8 = 0x86;
+    pub(crate) const REMOVE: u8 = 0x87;
 }
 
 impl Request {
@@ -189,6 +201,8 @@ impl Request {
             Self::IdsMapped => Encoder::new(kind::IDS_MAPPED).finish(),
             Self::Process(process) => process.encode(),
             Self::Capture => Encoder::new(kind::CAPTURE).finish(),
+            Self::Unpack => Encoder::new(kind::UNPACK).finish(),
+            Self::Remove(name) => Encoder::new(kind::REMOVE).bytes(name).finish(),
         }
     }
 
@@ -201,6 +215,8 @@ impl Request {
             kind::IDS_MAPPED => Self::IdsMapped,
             kind::PROCESS => Self::Process(Process::decode(&mut body)?),
             kind::CAPTURE => Self::Capture,
+            kind::UNPACK => Self::Unpack,
+            kind::REMOVE => Self::Remove(body.bytes()?),
             _ => return Err(Malformed("a request of an unknown kind")),
         };
         body.end()?;
@@ -222,6 +238,7 @@ impl Report {
             }
             Self::Changes(bytes) => frame(kind::CHANGES, bytes),
             Self::Captured => Encoder::new(kind::CAPTURED).finish(),
+            Self::Done => Encoder::new(kind::DONE).finish(),
             Self::Failed(failure) => failure.encode(),
         }
     }
@@ -241,6 +258,7 @@ impl Report {
             }
             kind::CHANGES => return Ok(Self::Changes(body.to_vec())),
             kind::CAPTURED => Self::Captured,
+            kind::DONE => Self::Done,
             kind::FAILED => Self::Failed(Failure::decode(&mut rest)?),
             _ => return Err(Malformed("a report of an unknown kind")),
         };

@@ -58,7 +58,7 @@ impl Scratch {
 ///
 /// The tree may be deeper than there are descriptors or stack, so every directory found is first moved up beside
 /// `top`.
-fn remove_tree(top: &str) -> io::Result<()> {
+pub(crate) fn remove_tree(top: &str) -> io::Result<()> {
     let mut waiting = vec![PathBuf::from(top)];
     let mut moved = 0u64;
     while let Some(directory) = waiting.pop() {

@@ -16,6 +16,7 @@ use crate::{
     scratch::Scratch,
     supervise::{self, End},
     sys::{pipe, process},
+    trees,
 };
 
 /// The channel, which hypr hands over as standard input.
@@ -26,10 +27,19 @@ pub(crate) fn open_channel() -> io::Result<Channel> {
     Ok(Channel::new(socket))
 }
 
-/// Makes the sandbox that hypr asks for, runs the process, reports. Ends early, in peace, when the channel does.
+/// Does the one thing that hypr asks for, and reports. Ends early, in peace, when the channel does.
 pub(crate) fn serve(channel: &mut Channel) -> Result<(), Failed> {
     channel.send(&Report::Hello(protocol::VERSION))?;
-    let Some(sandbox) = receive_sandbox(channel)? else { return Ok(()) };
+    match receive_task(channel)? {
+        None => Ok(()),
+        Some(Request::Sandbox(sandbox)) => serve_sandbox(channel, sandbox),
+        Some(Request::Unpack) => trees::unpack(channel),
+        Some(Request::Remove(name)) => trees::remove(channel, &name),
+        Some(_) => Err(out_of_order()),
+    }
+}
+
+fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> {
     let groups = sandbox.cgroups.len();
     let mounts = sandbox.lowers.iter().filter(|lower| **lower == Lower::Mount).count();
     let mut descriptors = channel.take_descriptors(1 + 2 * groups + mounts)?;
@@ -74,19 +84,18 @@ fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Re
     channel.send(&Report::Captured)
 }
 
-fn receive_sandbox(channel: &mut Channel) -> Result<Option<Sandbox>, Failed> {
+/// The first request that is not about descriptors.
+fn receive_task(channel: &mut Channel) -> Result<Option<Request>, Failed> {
     loop {
         match channel.receive()? {
-            None => return Ok(None),
             Some(Request::Descriptors(_)) => {}
-            Some(Request::Sandbox(sandbox)) => return Ok(Some(sandbox)),
-            Some(_) => return Err(out_of_order()),
+            other => return Ok(other),
         }
     }
 }
 
 /// Moves into a user namespace of the agent's own; `false` when hypr has gone.
-fn enter_user_namespace(channel: &mut Channel) -> Result<bool, Failed> {
+pub(crate) fn enter_user_namespace(channel: &mut Channel) -> Result<bool, Failed> {
     process::unshare(process::NEW_USER).context("make a user namespace")?;
     // The id maps are files of this process, which only its user may write, and only while it is dumpable.
     process::set_dumpable(true).context("open the agent's id maps")?;
@@ -109,6 +118,6 @@ fn pairs(descriptors: Vec<OwnedFd>) -> (Vec<OwnedFd>, Vec<OwnedFd>) {
     (first, second)
 }
 
-fn out_of_order() -> Failed {
+pub(crate) fn out_of_order() -> Failed {
     Failed::new(FailureKind::Protocol, "understand a request", "it is out of order")
 }

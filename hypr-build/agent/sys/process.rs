@@ -216,10 +216,14 @@ pub(crate) fn join_new_session_keyring() -> io::Result<()> {
     check_long(unsafe { syscall(KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<c_char>()) }).map(drop)
 }
 
-/// Becomes the user `uid` with the groups given.
-pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+/// Replaces the supplementary groups.
+pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: the kernel reads `groups.len()` numbers of `groups`.
-    check(unsafe { setgroups(groups.len(), groups.as_ptr()) })?;
+    check(unsafe { setgroups(groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// Becomes the user `uid` of the group `gid`.
+pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: the call touches no memory.
     check(unsafe { setresgid(gid, gid, gid) })?;
     // SAFETY: the call touches no memory.

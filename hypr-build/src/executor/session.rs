@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
 }
 
 /// The error that the agent reports.
-fn failed(Failure { kind, action, errno, reason }: Failure) -> ExecutorError {
+pub(crate) fn failed(Failure { kind, action, errno, reason }: Failure) -> ExecutorError {
     let (action, reason) = (one_line(&action), one_line(&reason));
     let source = if errno == 0 { io::Error::other(reason.clone()) } else { io::Error::from_raw_os_error(errno) };
     match kind {

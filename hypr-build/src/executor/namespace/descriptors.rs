@@ -34,17 +34,33 @@ async fn send_frame(stream: &UnixStream, frame: &[u8], descriptors: &[BorrowedFd
     let mut sent = 0;
     while sent < frame.len() {
         let rest = frame.get(sent..).unwrap_or_default();
-        sent += stream
-            .async_io(Interest::WRITABLE, || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                if sent == 0 && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-                    return Err(io::Error::from(io::ErrorKind::InvalidInput));
-                }
-                let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-                Ok(rustix::net::sendmsg(stream.as_fd(), &[IoSlice::new(rest)], &mut control, flags)?)
-            })
-            .await?;
+        let descriptors = if sent == 0 { descriptors } else { &[] };
+        let attempt = || send_some(stream.as_fd(), rest, descriptors, SendFlags::DONTWAIT);
+        sent += stream.async_io(Interest::WRITABLE, attempt).await?;
     }
     Ok(())
+}
+
+/// Sends `frame` over a stream that blocks, the descriptors with its first byte.
+pub(crate) fn send_blocking(
+    stream: &std::os::unix::net::UnixStream,
+    frame: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let sent = send_some(stream.as_fd(), frame, descriptors, SendFlags::empty())?;
+    io::Write::write_all(&mut &*stream, frame.get(sent..).unwrap_or_default())
+}
+
+fn send_some(
+    stream: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    Ok(rustix::net::sendmsg(stream, &[IoSlice::new(bytes)], &mut control, flags | SendFlags::NOSIGNAL)?)
 }

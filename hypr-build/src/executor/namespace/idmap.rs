@@ -90,9 +90,18 @@ impl IdMaps {
         Self { uid, gid, lent }
     }
 
-    /// Whether the namespaces have no id but 0.
-    pub(crate) fn is_single(&self) -> bool {
-        self.lent.is_none()
+    /// The first of these ids that the namespaces do not have, as `user 5` or `group 5`.
+    pub(crate) fn first_missing(&self, uid: u32, gid: u32, groups: &[u32]) -> Option<String> {
+        // Own ids are 0, lent ones follow.
+        let ids = |ranges: &[Range]| 1 + ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+        let (uids, gids) = self.lent.as_ref().map_or((1, 1), |lent| (ids(&lent.uids), ids(&lent.gids)));
+        if u64::from(uid) >= uids {
+            return Some(format!("user {uid}"));
+        }
+        // Nobody may choose groups in a namespace of one id.
+        let missing = |group: &u32| u64::from(*group) >= gids || (self.lent.is_none() && *group != gid);
+        let group = Some(gid).filter(|gid| u64::from(*gid) >= gids).or(groups.iter().copied().find(missing));
+        group.map(|group| format!("group {group}"))
     }
 
     /// How to get more ids than the one.
@@ -123,38 +132,36 @@ const SUBGID: &str = "/etc/subgid";
 
 /// Why the kernel lets this user have no user namespaces, and the way out; `None` if nothing is known against it.
 pub(crate) fn forbidden() -> Option<String> {
-    let setting = |name: &str| {
-        let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
-        text.trim().parse::<i64>().ok()
-    };
-    forbidden_by(
-        setting("user/max_user_namespaces"),
-        setting("kernel/unprivileged_userns_clone"),
-        setting("kernel/apparmor_restrict_unprivileged_userns"),
-        Path::new("/proc/self/ns/user").exists(),
-    )
+    let supported = Path::new("/proc/self/ns/user").exists();
+    forbidden_by(setting("user/max_user_namespaces"), setting("kernel/unprivileged_userns_clone"), supported)
 }
 
-fn forbidden_by(max: Option<i64>, clone: Option<i64>, apparmor: Option<i64>, supported: bool) -> Option<String> {
-    let by_setting = |what: &str| Some(format!("{what}; as root, set it, or run hypr as root"));
-    if !supported {
-        return Some("the kernel has no user namespaces (CONFIG_USER_NS); run hypr as root".to_owned());
-    }
-    if max == Some(0) {
-        return by_setting("no user namespaces are allowed: the sysctl user.max_user_namespaces has to be above 0");
-    }
-    if clone == Some(0) {
-        return by_setting(
-            "user namespaces are for root only: the sysctl kernel.unprivileged_userns_clone has to be 1",
-        );
-    }
-    if apparmor == Some(1) {
-        return by_setting(
-            "AppArmor takes the rights out of user namespaces: the sysctl \
-             kernel.apparmor_restrict_unprivileged_userns has to be 0, or a profile has to allow `userns`",
-        );
-    }
-    None
+/// Why a user namespace may give no rights, and the way out. Whether it does depends on the program.
+pub(crate) fn restricted() -> Option<String> {
+    forbidden().or_else(|| restricted_by(setting("kernel/apparmor_restrict_unprivileged_userns")))
+}
+
+fn setting(name: &str) -> Option<i64> {
+    fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim().parse().ok()
+}
+
+fn forbidden_by(max: Option<i64>, clone: Option<i64>, supported: bool) -> Option<String> {
+    let reason = match (max, clone) {
+        _ if !supported => "the kernel has no user namespaces (CONFIG_USER_NS)",
+        (Some(0), _) => "user namespaces are switched off; let root set the sysctl user.max_user_namespaces above 0",
+        (_, Some(0)) => {
+            "user namespaces are for root only; let root set the sysctl kernel.unprivileged_userns_clone to 1"
+        }
+        _ => return None,
+    };
+    Some(format!("{reason}, or run hypr as root"))
+}
+
+fn restricted_by(apparmor: Option<i64>) -> Option<String> {
+    let reason = "AppArmor takes the rights out of user namespaces; let root set the sysctl \
+                  kernel.apparmor_restrict_unprivileged_userns to 0 or give hypr a profile with `userns`, or run hypr as \
+                  root";
+    (apparmor == Some(1)).then(|| reason.to_owned())
 }
 
 /// The name of the user `uid` by the text of `/etc/passwd`.
@@ -263,19 +270,36 @@ mod tests {
 
     #[test]
     fn what_forbids_user_namespaces_is_named_with_the_way_out() {
-        let allowed = (Some(1000), Some(1), Some(0), true);
-        for (settings, named) in [
-            ((Some(0), None, None, true), "user.max_user_namespaces"),
-            ((Some(9), Some(0), None, true), "kernel.unprivileged_userns_clone"),
-            ((None, None, Some(1), true), "kernel.apparmor_restrict_unprivileged_userns"),
-            ((None, None, None, false), "CONFIG_USER_NS"),
+        for (reason, named) in [
+            (forbidden_by(Some(0), None, true), "user.max_user_namespaces"),
+            (forbidden_by(Some(9), Some(0), true), "kernel.unprivileged_userns_clone"),
+            (forbidden_by(None, None, false), "CONFIG_USER_NS"),
+            (restricted_by(Some(1)), "kernel.apparmor_restrict_unprivileged_userns"),
         ] {
-            let (max, clone, apparmor, supported) = settings;
-            let reason = forbidden_by(max, clone, apparmor, supported).unwrap();
+            let reason = reason.unwrap();
             assert!(reason.contains(named) && reason.contains("run hypr as root"), "{reason}");
         }
-        let (max, clone, apparmor, supported) = allowed;
-        assert_eq!(forbidden_by(max, clone, apparmor, supported), None);
+        assert_eq!(forbidden_by(Some(1000), Some(1), true), None);
+        assert_eq!(forbidden_by(None, None, true), None);
+        assert_eq!(restricted_by(Some(0)), None);
+    }
+
+    #[test]
+    fn ids_that_are_not_mapped_are_named() {
+        let lent = Lent {
+            uids: vec![Range { start: 100_000, count: 10 }],
+            gids: vec![Range { start: 100_000, count: 5 }, Range { start: 200_000, count: 5 }],
+            newuidmap: PathBuf::new(),
+            newgidmap: PathBuf::new(),
+        };
+        let maps = IdMaps { uid: 1000, gid: 1000, lent: Some(lent) };
+        assert_eq!(maps.first_missing(10, 10, &[0, 10]), None);
+        assert_eq!(maps.first_missing(11, 0, &[]).as_deref(), Some("user 11"));
+        assert_eq!(maps.first_missing(0, 0, &[10, 11]).as_deref(), Some("group 11"));
+        let single = IdMaps { lent: None, ..maps };
+        assert_eq!(single.first_missing(0, 0, &[]), None);
+        assert_eq!(single.first_missing(0, 1, &[]).as_deref(), Some("group 1"));
+        assert_eq!(single.first_missing(0, 0, &[0]), None);
     }
 
     #[test]

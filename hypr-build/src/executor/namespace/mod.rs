@@ -1,7 +1,8 @@
 //! Sandboxes made of namespaces, control groups and overlayfs on the host's own kernel.
 //!
 //! For each step an [agent](agent) is started, which makes the namespaces and builds the root from what it is handed:
-//! the layers as detached [mounts](layers), the [control groups](cgroup), a scratch directory. Here only is decided
+//! the layers as detached [mounts](layers), the [control groups](cgroup), a scratch directory. Without the rights of
+//! root, it makes them in a [user namespace](user), and the layers are [directories](unpacked). Here only is decided
 //! what the sandbox may be; the [conversation](super::session) with the agent is the same for every executor.
 
 mod agent;
@@ -12,16 +13,21 @@ mod layers;
 mod loop_device;
 mod network_files;
 mod sandbox;
+mod unpacked;
+mod user;
 
 use std::{
     collections::HashSet,
-    io,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -32,6 +38,8 @@ use self::{
     cgroup::{Cgroup, Hierarchies},
     layers::Layers,
     sandbox::{Cleanups, Sandbox},
+    unpacked::Unpacked,
+    user::UserNamespaces,
 };
 use super::{
     Executor, ExecutorError, Limits, Network, RunOutcome, RunStep, StepIo, Usage,
@@ -54,6 +62,7 @@ const HOST_NAME: &str = "hypr";
 #[derive(Debug)]
 pub struct NamespaceExecutor {
     scratch_root: PathBuf,
+    unpacked: Option<PathBuf>,
     layers: Arc<Layers>,
     cleanups: Arc<Cleanups>,
     machine: OnceCell<Arc<Machine>>,
@@ -65,6 +74,16 @@ struct Machine {
     agent: Agent,
     hierarchies: Hierarchies,
     seccomp: Vec<u8>,
+    unprivileged: Option<Unprivileged>,
+}
+
+/// What takes the place of root's rights.
+#[derive(Debug)]
+struct Unprivileged {
+    namespaces: UserNamespaces,
+    unpacked: Unpacked,
+    /// Whether the unpacked layers go when the executor does.
+    temporary: bool,
 }
 
 impl NamespaceExecutor {
@@ -74,10 +93,30 @@ impl NamespaceExecutor {
     pub fn new(scratch_root: impl Into<PathBuf>) -> Self {
         Self {
             scratch_root: scratch_root.into(),
+            unpacked: None,
             layers: Arc::default(),
             cleanups: Arc::default(),
             machine: OnceCell::new(),
         }
+    }
+
+    /// Keeps layers that are unpacked to directories, as they are for users other than root, in `directory`, for later
+    /// executors to find. It should be as safe from other users as the layers are. By default they are unpacked below
+    /// the scratch root and go with the executor.
+    #[must_use]
+    pub fn keep_unpacked_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.unpacked = Some(directory.into());
+        self
+    }
+
+    /// Removes what the steps of a killed process left at `path`, some of which may belong to ids that hypr's user does
+    /// not have outside of a user namespace. Nothing there is fine.
+    ///
+    /// # Errors
+    /// Fails when something cannot be removed.
+    pub async fn remove(&self, path: impl Into<PathBuf>) -> Result<(), ExecutorError> {
+        let (machine, path) = (Arc::clone(self.machine().await?), path.into());
+        blocking(move || machine.remove(&path)).await
     }
 
     /// Tells whether steps can run here, before the first one does.
@@ -89,30 +128,37 @@ impl NamespaceExecutor {
     }
 
     async fn machine(&self) -> Result<&Arc<Machine>, ExecutorError> {
-        let root = &self.scratch_root;
-        self.machine
-            .get_or_try_init(|| {
-                blocking({
-                    let root = root.clone();
-                    move || Machine::discover(&root).map(Arc::new)
-                })
-            })
-            .await
+        let discover = || {
+            let (root, unpacked) = (self.scratch_root.clone(), self.unpacked.clone());
+            blocking(move || Machine::discover(&root, unpacked).map(Arc::new))
+        };
+        self.machine.get_or_try_init(discover).await
     }
 
     /// Starts an agent and gathers what it is to be handed.
-    async fn prepare(&self, step: &RunStep<'_>) -> Result<(Sandbox, UnixStream, Vec<OwnedFd>), ExecutorError> {
+    async fn prepare(&self, step: &RunStep<'_>) -> Result<Prepared, ExecutorError> {
         let machine = Arc::clone(self.machine().await?);
         let (root, layers, cleanups) =
             (self.scratch_root.clone(), Arc::clone(&self.layers), Arc::clone(&self.cleanups));
         let (snapshot, limits) = (step.snapshot.clone(), step.limits.clone());
-        let (sandbox, setup, descriptors) = blocking(move || {
-            let mounts = layers.mounts(&effective(&snapshot), &root)?;
+        let (sandbox, setup, descriptors, lowers) = blocking(move || {
+            let effective = effective(&snapshot);
+            let (lowers, mounts) = match &machine.unprivileged {
+                None => {
+                    let mounts = layers.mounts(&effective, &root)?;
+                    (mounts.iter().map(|_| Lower::Mount).collect(), mounts)
+                }
+                Some(Unprivileged { namespaces, unpacked, .. }) => {
+                    let trees = unpacked.trees(&effective, &machine.agent, namespaces)?;
+                    let lower = |tree: PathBuf| Lower::Directory(tree.into_os_string().into_vec());
+                    (trees.into_iter().map(lower).collect::<Vec<_>>(), Vec::new())
+                }
+            };
             let cgroup = Cgroup::create(&machine.hierarchies, &limits)?;
             let groups = cgroup.descriptors().map_err(|source| setup_error("open the control groups", source))?;
-            let (sandbox, setup) = Sandbox::start(&root, &machine.agent, cgroup, &cleanups)?;
+            let (sandbox, setup) = Sandbox::start(&root, &machine, cgroup, &cleanups)?;
             let descriptors = [setup.scratch].into_iter().chain(groups).chain(mounts).collect::<Vec<_>>();
-            Ok((sandbox, setup.channel, descriptors))
+            Ok((sandbox, setup.channel, descriptors, lowers))
         })
         .await?;
         let connect = || {
@@ -120,8 +166,40 @@ impl NamespaceExecutor {
             UnixStream::from_std(setup)
         };
         let channel = connect().map_err(|source| setup_error("open the channel to the agent", source))?;
-        Ok((sandbox, channel, descriptors))
+        Ok(Prepared { sandbox, channel, descriptors, lowers })
     }
+
+    /// Lets the agent make its sandbox and start the process.
+    async fn set_up(
+        &self,
+        session: &mut Session<UnixStream>,
+        step: &RunStep<'_>,
+        sandbox: &Sandbox,
+        descriptors: Vec<OwnedFd>,
+        lowers: Vec<Lower>,
+    ) -> Result<(), ExecutorError> {
+        let machine = self.machine().await?;
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        descriptors::send(session.stream(), &borrowed).await?;
+        drop(descriptors);
+        let user_namespace = machine.unprivileged.is_some();
+        session.send(&Request::Sandbox(describe(step, sandbox, user_namespace, lowers))).await?;
+        if let (true, Some(agent)) = (user_namespace, sandbox.agent_id()) {
+            session.wait_for_id_maps().await?;
+            let machine = Arc::clone(machine);
+            blocking(move || machine.map_ids(agent)).await?;
+            session.send(&Request::IdsMapped).await?;
+        }
+        session.send(&Request::Process(process(step, machine.seccomp.clone()))).await
+    }
+}
+
+/// An agent that was started, and what it is to be handed. The channel is closed first when this is dropped.
+struct Prepared {
+    channel: UnixStream,
+    descriptors: Vec<OwnedFd>,
+    lowers: Vec<Lower>,
+    sandbox: Sandbox,
 }
 
 #[async_trait]
@@ -132,17 +210,16 @@ impl Executor for NamespaceExecutor {
 
     async fn run(&self, step: RunStep<'_>, io: &mut dyn StepIo) -> Result<RunOutcome, ExecutorError> {
         refuse_unenforceable(step.limits)?;
-        let seccomp = self.machine().await?.seccomp.clone();
+        let machine = Arc::clone(self.machine().await?);
+        machine.refuse_unmapped(&step)?;
         // In this order, so that the channel is closed first when this future is dropped.
-        let (sandbox, channel, descriptors) = self.prepare(&step).await?;
+        let Prepared { sandbox, channel, descriptors, lowers } = self.prepare(&step).await?;
         let mut session = Session::open(channel).await?;
-
-        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        descriptors::send(session.stream(), &borrowed).await?;
-        drop(descriptors);
-        session.send(&Request::Sandbox(describe(&step, &sandbox))).await?;
-        session.send(&Request::Process(process(&step, seccomp))).await?;
-        let result = finish_process(&mut session, &sandbox, &step, io).await;
+        let result = match self.set_up(&mut session, &step, &sandbox, descriptors, lowers).await {
+            Ok(()) => finish_process(&mut session, &sandbox, &step, io).await,
+            Err(error) => Err(error),
+        };
+        let result = result.map_err(|error| machine.explain(error));
         drop(session);
         sandbox.finish().await;
         result
@@ -178,19 +255,70 @@ async fn finish_process(
 }
 
 impl Machine {
-    fn discover(scratch_root: &std::path::Path) -> Result<Self, ExecutorError> {
+    fn discover(scratch_root: &Path, unpacked: Option<PathBuf>) -> Result<Self, ExecutorError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let agent = Agent::load()?;
-        if !rustix::process::geteuid().is_root() {
-            return Err(unavailable("hypr does not run as root".to_owned()));
-        }
         check_scratch(scratch_root)?;
         let filter = Filter::docker_default(Capabilities::DEFAULT).map_err(|error| unavailable(format!("{error}")))?;
-        Ok(Self { agent, hierarchies: Hierarchies::discover(), seccomp: filter.to_bytes() })
+        let unprivileged = if user::is_root_of_the_host() {
+            None
+        } else {
+            let namespaces = UserNamespaces::discover()?;
+            let temporary = unpacked.is_none();
+            let directory = unpacked.unwrap_or_else(|| {
+                let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+                scratch_root.join(format!("unpacked-{}-{number}", std::process::id()))
+            });
+            let unpacked = Unpacked::open(directory, &agent, &namespaces)?;
+            Some(Unprivileged { namespaces, unpacked, temporary })
+        };
+        Ok(Self { agent, hierarchies: Hierarchies::discover(), seccomp: filter.to_bytes(), unprivileged })
+    }
+
+    /// Gives the user namespace of an agent its ids.
+    fn map_ids(&self, agent: u32) -> Result<(), ExecutorError> {
+        self.unprivileged.as_ref().map_or(Ok(()), |unprivileged| unprivileged.namespaces.map_ids(agent))
+    }
+
+    /// Refuses a step whose user does not exist in this user's namespaces.
+    fn refuse_unmapped(&self, step: &RunStep<'_>) -> Result<(), ExecutorError> {
+        let user = step.process.user();
+        let groups = user.additional_gids().as_deref().unwrap_or_default();
+        let lacks = |unprivileged: &Unprivileged| unprivileged.namespaces.lacks(user.uid(), user.gid(), groups);
+        self.unprivileged.as_ref().and_then(lacks).map_or(Ok(()), |reason| Err(unavailable(reason)))
+    }
+
+    /// Says more about an error that comes of the machine's settings.
+    fn explain(&self, error: ExecutorError) -> ExecutorError {
+        match &self.unprivileged {
+            Some(unprivileged) => unprivileged.namespaces.explain(error),
+            None => error,
+        }
+    }
+
+    /// Removes what is at `path`, whichever of a user's ids it belongs to.
+    fn remove(&self, path: &Path) -> Result<(), ExecutorError> {
+        let failed = |source| setup_error(&format!("remove {}", path.display()), source);
+        match (fs::symlink_metadata(path), &self.unprivileged) {
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            (Ok(_), Some(unprivileged)) => unprivileged.namespaces.remove(&self.agent, path),
+            (Ok(metadata), None) if metadata.is_dir() => fs::remove_dir_all(path).map_err(failed),
+            (found, _) => found.and_then(|_| fs::remove_file(path)).map_err(failed),
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let Some(Unprivileged { unpacked, temporary: true, .. }) = &self.unprivileged else { return };
+        if let Err(error) = self.remove(unpacked.directory()) {
+            tracing::warn!("cannot remove the unpacked layers in {}: {error}", unpacked.directory().display());
+        }
     }
 }
 
 /// Refuses file systems that overlayfs does not take as its upper directory.
-fn check_scratch(root: &std::path::Path) -> Result<(), ExecutorError> {
+fn check_scratch(root: &Path) -> Result<(), ExecutorError> {
     const OVERLAY: i64 = 0x794c_7630;
     const NFS: i64 = 0x6969;
     const FUSE: i64 = 0x6573_5546;
@@ -229,11 +357,11 @@ fn effective(snapshot: &Snapshot) -> Vec<&Layer> {
     layers
 }
 
-fn describe(step: &RunStep<'_>, sandbox: &Sandbox) -> protocol::Sandbox {
+fn describe(step: &RunStep<'_>, sandbox: &Sandbox, user_namespace: bool, lowers: Vec<Lower>) -> protocol::Sandbox {
     let host_network = step.network == Network::Host;
     let cgroups = sandbox.cgroup().map_or(Vec::new(), |group| vec![group.name().as_bytes().to_vec(); group.count()]);
     protocol::Sandbox {
-        user_namespace: false,
+        user_namespace,
         host_network,
         hostname: HOST_NAME.as_bytes().to_vec(),
         hosts: network_files::hosts(step.network, HOST_NAME),
@@ -244,7 +372,7 @@ fn describe(step: &RunStep<'_>, sandbox: &Sandbox) -> protocol::Sandbox {
             .map(|script| Program { path: script.path.as_bytes().to_vec(), content: script.content.to_vec() })
             .collect(),
         cgroups,
-        lowers: effective(step.snapshot).iter().map(|_| Lower::Mount).collect(),
+        lowers,
     }
 }
 

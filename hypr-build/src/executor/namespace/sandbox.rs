@@ -12,7 +12,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::{agent::Agent, cgroup::Cgroup};
+use super::{Machine, cgroup::Cgroup};
 use crate::executor::ExecutorError;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +30,7 @@ struct Parts {
     agent: Child,
     scratch: PathBuf,
     cgroup: Cgroup,
+    machine: Arc<Machine>,
 }
 
 impl Sandbox {
@@ -39,7 +40,7 @@ impl Sandbox {
     /// Fails when the directory cannot be made or no process be started.
     pub(crate) fn start(
         root: &Path,
-        agent: &Agent,
+        machine: &Arc<Machine>,
         cgroup: Cgroup,
         cleanups: &Arc<Cleanups>,
     ) -> Result<(Self, Setup), ExecutorError> {
@@ -50,13 +51,13 @@ impl Sandbox {
         fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(making())?;
         let directory = fs::File::open(&scratch).map_err(making());
         let started = directory.and_then(|directory| {
-            let (child, channel) = agent.start().map_err(failed("start the agent".to_owned()))?;
+            let (child, channel) = machine.agent.start().map_err(failed("start the agent".to_owned()))?;
             Ok((directory, child, channel))
         });
         let (directory, child, channel) = started.inspect_err(|_| {
             let _ = fs::remove_dir(&scratch);
         })?;
-        let parts = Parts { agent: child, scratch, cgroup };
+        let parts = Parts { agent: child, scratch, cgroup, machine: Arc::clone(machine) };
         let sandbox = Self { parts: Some(parts), cleanups: Arc::clone(cleanups) };
         Ok((sandbox, Setup { scratch: directory.into(), channel }))
     }
@@ -102,7 +103,12 @@ impl Parts {
         if let Err(error) = self.agent.wait() {
             tracing::warn!("cannot wait for a sandbox's agent: {error}");
         }
-        if let Err(error) = fs::remove_dir_all(&self.scratch) {
+        // Mostly empty by now. An agent that was killed has left things behind, which may be another's.
+        let removed = match fs::remove_dir(&self.scratch) {
+            Ok(()) => Ok(()),
+            Err(_) => self.machine.remove(&self.scratch),
+        };
+        if let Err(error) = removed {
             tracing::warn!("cannot remove the scratch directory {}: {error}", self.scratch.display());
         }
         drop(self.cgroup);
