@@ -125,6 +125,11 @@ impl<R: Read> Archive<R> {
         outcome.map_err(|fault| self.error(fault))
     }
 
+    /// Bytes of the current entry's content that are holes, as long as none of it has been read.
+    pub fn holes(&self) -> u64 {
+        self.data.rest.saturating_sub(self.data.stored)
+    }
+
     /// The content of the entry that [`next_entry`](Self::next_entry) returned last; nothing unless that is a file.
     pub fn data(&mut self) -> impl Read {
         Content { archive: self }

@@ -84,6 +84,12 @@ pub enum Fault {
         /// The limit that [`ReadOptions`](super::ReadOptions) sets.
         limit: u64,
     },
+    /// The holes of the archive's files are larger than the caller allows.
+    #[error("the holes of the files so far have more than the allowed {limit} bytes")]
+    Holes {
+        /// The limit that [`ReadOptions`](super::ReadOptions) sets.
+        limit: u64,
+    },
     /// The root is something other than a directory.
     #[error("the root of the archive is not a directory")]
     Root,

@@ -72,6 +72,9 @@ pub struct ReadOptions {
     pub owner: Option<(u32, u32)>,
     /// Bytes that one file may have, holes included. Defaults to 1 TiB.
     pub max_file_size: u64,
+    /// Bytes that the holes of all files together may have. Holes cost an archive nothing and whoever reads it time.
+    /// Defaults to 64 GiB.
+    pub max_holes: u64,
 }
 
 impl Default for ReadOptions {
@@ -83,6 +86,7 @@ impl Default for ReadOptions {
             destination: Vec::new(),
             owner: None,
             max_file_size: 1 << 40,
+            max_holes: 64 << 30,
         }
     }
 }

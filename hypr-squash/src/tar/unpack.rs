@@ -33,7 +33,8 @@ pub(super) const RESERVED: &[u8] = b".wh..wh.";
 /// should be thrown away.
 pub fn unpack_into(writer: &mut Writer, tar: impl Read, options: &ReadOptions) -> Result<Stats, Error> {
     let mut archive = Archive::new(tar, options.end_marker);
-    let mut unpacker = Unpacker { writer, options, tree: Tree::default(), warnings: Warnings::default(), entries: 0 };
+    let mut unpacker =
+        Unpacker { writer, options, tree: Tree::default(), warnings: Warnings::default(), entries: 0, holes: 0 };
     while let Some(entry) = archive.next_entry()? {
         unpacker.add(entry, &mut archive)?;
     }
@@ -47,6 +48,8 @@ struct Unpacker<'a> {
     tree: Tree,
     warnings: Warnings,
     entries: u64,
+    /// Bytes of all holes so far.
+    holes: u64,
 }
 
 /// Either the archive's fault, still without its place, or the writer's.
@@ -98,6 +101,10 @@ impl Unpacker<'_> {
                 let limit = self.options.max_file_size;
                 if size > limit {
                     return Err(Fault::TooLarge { size, limit }.into());
+                }
+                self.holes = self.holes.saturating_add(archive.holes());
+                if self.holes > self.options.max_holes {
+                    return Err(Fault::Holes { limit: self.options.max_holes }.into());
                 }
                 self.tree.replace(&path, None);
                 self.writer.add_file(&full, &metadata, &mut archive.data())?;

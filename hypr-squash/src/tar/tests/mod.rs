@@ -8,7 +8,7 @@ mod unpack;
 
 use std::io::Read;
 
-use super::{Archive, Builder, EndMarker, Entry, EntryKind, Error};
+use super::{Archive, Builder, EndMarker, Entry, EntryKind, Error, pax};
 use crate::Metadata;
 
 /// All entries with their contents.
@@ -50,4 +50,26 @@ fn reseal(block: &mut [u8]) {
     block[148..156].fill(b' ');
     let sum: u64 = block[..512].iter().map(|byte| u64::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// An archive of a file in the sparse format that keeps its map in front of the data.
+fn sparse(name: &[u8], stored: &[u8], size: u64) -> Vec<u8> {
+    let mut records = Vec::new();
+    let size = size.to_string();
+    for (key, value) in [("major", &b"1"[..]), ("minor", b"0"), ("name", name), ("realsize", size.as_bytes())] {
+        pax::push_record(&mut records, format!("GNU.sparse.{key}").as_bytes(), value);
+    }
+    let mut tar = build(&[(b"r", file(&records), &records), (b"s", file(stored), stored)]);
+    tar[156] = b'x';
+    reseal(&mut tar);
+    tar
+}
+
+/// The entry of a file that is one hole, without the end of an archive.
+fn hole(name: &[u8], size: u64) -> Vec<u8> {
+    let mut map = b"0\n".to_vec();
+    map.resize(512, 0);
+    let mut tar = sparse(name, &map, size);
+    tar.truncate(tar.len() - 1024);
+    tar
 }

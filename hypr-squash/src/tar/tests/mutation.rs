@@ -1,13 +1,17 @@
 //! Damaged archives never panic and never yield paths that lead outside.
 
-use super::super::{EntryKind, pax};
-use super::{build, file, read_all, reseal};
+use super::super::EntryKind;
+use super::{build, file, read_all, reseal, sparse};
 
 /// A small generator, so that every run mutates alike.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn next(&mut self, below: usize) -> usize {
+    pub(super) fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub(super) fn next(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -15,24 +19,12 @@ impl Random {
     }
 }
 
-/// A file in the sparse format that keeps its map in front of the data.
-fn sparse(stored: &[u8]) -> Vec<u8> {
-    let mut records = Vec::new();
-    for (key, value) in [("major", "1"), ("minor", "0"), ("name", "s"), ("realsize", "2000")] {
-        pax::push_record(&mut records, format!("GNU.sparse.{key}").as_bytes(), value.as_bytes());
-    }
-    let mut tar = build(&[(b"r", file(&records), &records), (b"s", file(stored), stored)]);
-    tar[156] = b'x';
-    reseal(&mut tar);
-    tar
-}
-
 #[test]
 fn sparse_contents_have_their_holes() {
     let mut stored = b"2\n0\n4\n1000\n3\n".to_vec();
     stored.resize(512, 0);
     stored.extend(b"datamor");
-    let (entry, content) = read_all(&sparse(&stored)).unwrap().remove(0);
+    let (entry, content) = read_all(&sparse(b"s", &stored, 2000)).unwrap().remove(0);
     assert_eq!((&entry.path[..], entry.kind), (&b"s"[..], EntryKind::File { size: 2000 }));
     let expected = [b"data".to_vec(), vec![0; 996], b"mor".to_vec(), vec![0; 997]].concat();
     assert!(content == expected);
@@ -47,10 +39,10 @@ fn mutated_archives_do_not_panic() {
     let seeds = [
         build(&[(b"d/a", file(b"abc"), b"abc"), (b"d/h", EntryKind::HardLink { target: b"d/a".to_vec() }, b"")]),
         build(&[(&[&long[..], b"/", &long[..]].concat(), file(b"abc"), b"abc")]),
-        sparse(&stored),
+        sparse(b"s", &stored, 2000),
     ];
     let values = [0, 1, 0x20, b'0', b'7', 0x7f, 0x80, 0xff, b'\n', b'=', b'/', b'.', b'L', b'K', b'S', b'x', b'g'];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new();
     for round in 0..30_000 {
         let mut tar = seeds[round % seeds.len()].clone();
         for _ in 0..=random.next(4) {

@@ -14,6 +14,7 @@ const OCI: ReadOptions = ReadOptions {
     destination: Vec::new(),
     owner: None,
     max_file_size: 1 << 40,
+    max_holes: 64 << 30,
 };
 
 fn unpack_with(tar: &[u8], options: &ReadOptions) -> Result<(Overlay, Stats), Error> {
@@ -211,6 +212,53 @@ fn files_over_the_limit_are_refused_unread() {
     let tar = archive(&[("f", file(b"12345"), b"12345")]);
     let outcome = unpack_with(&tar, &ReadOptions { max_file_size: 4, ..OCI });
     assert!(matches!(outcome, Err(Error::Tar(error)) if matches!(error.fault, Fault::TooLarge { size: 5, limit: 4 })));
+}
+
+#[test]
+fn holes_are_bounded_over_the_whole_archive() {
+    let tar = [0u64, 1].map(|number| super::hole(format!("h{number}").as_bytes(), 1000)).concat();
+    let tar = [&tar[..], &[0; 1024]].concat();
+    let (overlay, _) = unpack_with(&tar, &ReadOptions { max_holes: 2000, ..OCI }).unwrap();
+    assert_eq!(overlay.lookup(b"h1").unwrap().unwrap().size(), 1000);
+    let outcome = unpack_with(&tar, &ReadOptions { max_holes: 1999, ..OCI });
+    assert!(matches!(outcome, Err(Error::Tar(error)) if matches!(error.fault, Fault::Holes { limit: 1999 })));
+}
+
+#[test]
+fn mutated_layers_make_sound_images_or_none() {
+    let seed = archive(&[
+        ("d", dir(), b""),
+        ("d/f", file(b"content"), b"content"),
+        ("d/l", symlink("f"), b""),
+        ("d/.wh.x", file(b""), b""),
+        ("d/.wh..wh..opq", file(b""), b""),
+        ("s", symlink("/d"), b""),
+        ("s/h", hard_link("d/f"), b""),
+        ("s/e/g", file(b""), b""),
+        ("p", EntryKind::Special(Special::Fifo), b""),
+    ]);
+    let values = [0, b'/', b'.', b'd', b's', b'w', b'h', b'x', b'0', b'1', b'2', b'3', b'5', b'6', b'7'];
+    let options = Options { threads: std::num::NonZeroUsize::MIN, ..Options::default() };
+    let mut random = super::mutation::Random::new();
+    let mut sound = 0;
+    for _ in 0..1500 {
+        let mut tar = seed.clone();
+        for _ in 0..=random.next(3) {
+            // Names, types and link targets are what makes the difference.
+            let header = random.next(tar.len() / 512 - 2) * 512;
+            let at = [random.next(10), 156, 157 + random.next(6)][random.next(3)];
+            tar[header + at] = values[random.next(values.len())];
+        }
+        tar.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar").for_each(super::reseal);
+        let image = tempfile::tempfile().unwrap();
+        let mut writer = Writer::create(image.try_clone().unwrap(), options.clone()).unwrap();
+        if unpack_into(&mut writer, &tar[..], &OCI).is_ok() {
+            writer.finish().unwrap();
+            crate::verify(&Reader::open(image).unwrap()).unwrap();
+            sound += 1;
+        }
+    }
+    assert!(sound > 100, "{sound}");
 }
 
 #[test]
