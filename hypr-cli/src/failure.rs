@@ -92,7 +92,7 @@ impl Error for Doing {
 /// Prints one `warning:` line to standard error.
 pub(crate) fn warn(text: &str) {
     // As above.
-    let _ = io::stderr().write_all(format!("warning: {}\n", escape(text)).as_bytes());
+    let _ = std::io::stderr().write_all(format!("warning: {}\n", escape(text)).as_bytes());
 }
 
 /// `text` on one line and without bytes that a terminal would act on.
