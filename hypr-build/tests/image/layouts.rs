@@ -49,7 +49,7 @@ async fn known_layer_is_not_read_again() {
     let image = Image::small("x");
     let layout = image.write(&world.path("layout"));
     let first = world.pull(&layout).await.unwrap();
-    fs::remove_dir_all(layout.join("blobs")).unwrap();
+    fs::remove_file(blob_path(&layout, &image.blobs()[1])).unwrap();
     let (options, events) = recording();
     let source = LayoutSource::open(LayoutLocation::parse(layout.to_str().unwrap()).unwrap()).unwrap();
     let second = pull(&source, &world.store, &options).await.unwrap();
@@ -60,10 +60,11 @@ async fn known_layer_is_not_read_again() {
 #[tokio::test]
 async fn layer_that_the_store_lost_is_made_again_from_the_kept_blob() {
     let world = World::new();
-    let layout = Image::small("x").write(&world.path("layout"));
+    let image = Image::small("x");
+    let layout = image.write(&world.path("layout"));
     let first = world.pull(&layout).await.unwrap();
     fs::remove_file(first.snapshot.layers()[0].path()).unwrap();
-    fs::remove_dir_all(layout.join("blobs")).unwrap();
+    fs::remove_file(blob_path(&layout, &image.blobs()[1])).unwrap();
     let second = world.pull(&layout).await.unwrap();
     assert_eq!(second.snapshot, first.snapshot);
     assert!(second.snapshot.layers()[0].path().exists());

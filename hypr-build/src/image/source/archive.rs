@@ -24,9 +24,12 @@ use super::{
     layout::{entry_name, matches_tag},
     resolve::blocking,
 };
-use crate::image::{
-    ImageError, Sha256Digest,
-    decompress::{self, Compression, GrowthLimit},
+use crate::{
+    image::{
+        ImageError, Sha256Digest,
+        decompress::{self, Compression, GrowthLimit},
+    },
+    store::StoreError,
 };
 
 /// Files that an archive may have.
@@ -295,10 +298,9 @@ impl Spool {
                             Ok(0) => break,
                             Ok(count) => {
                                 hasher.update(&buffer[..count]);
-                                section.write_all(&buffer[..count]).map_err(|source| ImageError::Read {
-                                    path: "the store's work folder".into(),
-                                    source,
-                                })?;
+                                section
+                                    .write_all(&buffer[..count])
+                                    .map_err(|error| StoreError::io("write", "the store's work folder", error))?;
                             }
                             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                             Err(error) => return Err(unusable(format!("it is no image archive: {error}"))),

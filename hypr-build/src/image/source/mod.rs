@@ -40,7 +40,7 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
     /// The image's name in messages and records, without credentials: a reference, or a path with its scheme.
     fn name(&self) -> &str;
 
-    /// Whether fetching is slow, so that it pays to look into the store first and to fetch layers side by side.
+    /// Whether fetching is slow, so that it pays to look for documents in the store first.
     fn is_remote(&self) -> bool;
 
     /// Fetches the manifest or index that the image's name points at, or the one that an index pointed to. At most

@@ -69,9 +69,11 @@ pub(crate) async fn resolve(
     })
 }
 
-/// A document that an index points at: from the store if it is there, for it cannot have changed.
+/// A document that an index points at: from the store if that spares a request, for it cannot have changed.
 async fn document(source: &dyn ImageSource, descriptor: &Descriptor, store: &Store) -> Result<Document, ImageError> {
-    if let Some(bytes) = stored(store, descriptor, MANIFEST_LIMIT).await {
+    if source.is_remote()
+        && let Some(bytes) = stored(store, descriptor, MANIFEST_LIMIT).await
+    {
         return Ok(Document { bytes, media_type: Some(descriptor.media_type.clone()) });
     }
     let document = source.document(Some(descriptor)).await?;
@@ -88,7 +90,9 @@ async fn config_blob(source: &dyn ImageSource, descriptor: &Descriptor, store: &
             limit: CONFIG_LIMIT,
         });
     }
-    if let Some(bytes) = stored(store, descriptor, CONFIG_LIMIT).await {
+    if source.is_remote()
+        && let Some(bytes) = stored(store, descriptor, CONFIG_LIMIT).await
+    {
         return Ok(bytes);
     }
     let reader = source.blob(descriptor).await?;
