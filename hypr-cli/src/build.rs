@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -19,6 +20,9 @@ use crate::{
 
 /// The largest Dockerfile that is read from standard input, in bytes.
 const LARGEST_DOCKERFILE: u64 = 64 << 20;
+
+/// How long threads may take to see that a build is over.
+const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -111,8 +115,9 @@ impl BuildArgs {
                 signal = interrupted() => Err(signal.err().map_or(Failure::Interrupted, Failure::from)),
             }
         });
-        // Threads that pack or hash end by themselves once nobody wants their result; nothing else is left.
-        drop(runtime);
+        // Threads that pack or hash end by themselves once nobody wants their result. One that waits for standard input
+        // does not; it holds nothing.
+        runtime.shutdown_timeout(GRACE);
         progress.close(result.is_ok());
         let image = result?;
         self.write_results(&image)?;
@@ -188,7 +193,7 @@ impl BuildArgs {
             builder = builder.memory_limit(memory);
         }
         if let Some(seconds) = self.timeout {
-            builder = builder.timeout(std::time::Duration::from_secs(seconds));
+            builder = builder.timeout(Duration::from_secs(seconds));
         }
         if let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
             let seconds = epoch.to_str().and_then(|epoch| epoch.parse().ok());
