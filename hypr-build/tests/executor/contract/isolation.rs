@@ -40,11 +40,10 @@ pub(crate) async fn devices_are_those_of_a_container(executor: &dyn Executor, wo
 }
 
 pub(crate) async fn nodes_that_a_process_makes_open_no_device(executor: &dyn Executor, workshop: &Workshop) {
-    let script = "for d in / /dev /dev/shm /tmp; do mknod $d/node c 1 3 && ! echo x 2>/dev/null >$d/node || \
-                  echo $d; done; test -c /node && echo made";
-    let recording = shell(executor, workshop, script).await;
-    assert_eq!(recording.text(), "made\n", "{recording}");
-    assert!(recording.paths().contains(&"node".to_owned()));
+    // Where the process may make none there is none to open.
+    let script = "for d in / /dev /dev/shm /tmp; do \
+                    if mknod $d/node c 1 3 2>/dev/null && echo x 2>/dev/null >$d/node; then echo $d; fi; done";
+    assert_eq!(shell(executor, workshop, script).await.text(), "");
 }
 
 pub(crate) async fn the_init_is_out_of_reach(executor: &dyn Executor, workshop: &Workshop) {
