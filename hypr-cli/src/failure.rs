@@ -7,6 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use crate::parse::NotParsed;
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -57,8 +59,9 @@ fn describe(failure: &(dyn Error + 'static)) -> String {
             previous = line;
         }
     }
-    let build = failure.downcast_ref::<hypr_build::Error>();
-    if let Some(excerpt) = build.and_then(hypr_build::Error::excerpt) {
+    let build = failure.downcast_ref::<hypr_build::Error>().and_then(hypr_build::Error::excerpt);
+    let parse = || failure.downcast_ref::<NotParsed>().map(NotParsed::excerpt);
+    if let Some(excerpt) = build.or_else(parse) {
         text.extend(excerpt.lines().map(|line| format!("{}\n", escape(line))));
     }
     text

@@ -11,6 +11,7 @@ mod failure;
 mod images;
 mod load;
 mod output;
+mod parse;
 mod progress;
 mod root;
 mod squashfs;
@@ -43,6 +44,8 @@ enum Command {
     Rmi(images::RmiArgs),
     /// Import an image from an OCI layout or an archive
     Load(load::LoadArgs),
+    /// Print the instructions of a Dockerfile as JSON
+    Parse(parse::ParseArgs),
     /// Pack, merge, list, read and extract squashfs images
     Squashfs(squashfs::SquashfsArgs),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Rmi(arguments) => arguments.run(),
         Command::Load(arguments) => arguments.run(),
+        Command::Parse(arguments) => arguments.run(),
         Command::Squashfs(arguments) => arguments.run().map_err(Failure::from),
     };
     match result {

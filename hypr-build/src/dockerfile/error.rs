@@ -129,7 +129,10 @@ pub enum ErrorKind {
 
 /// Something that is wrong, and where.
 #[derive(Debug, Clone)]
-pub struct ParseError {
+pub struct ParseError(Box<Fault>);
+
+#[derive(Debug, Clone)]
+struct Fault {
     kind: ErrorKind,
     span: Span,
     position: Position,
@@ -139,56 +142,53 @@ pub struct ParseError {
 
 impl ParseError {
     pub(super) fn new(source: &Source, span: Span, kind: ErrorKind) -> Self {
-        Self { kind, span, position: source.position(span.start), excerpt: Excerpt::new(source, span), hint: None }
+        let (position, excerpt) = (source.position(span.start), Excerpt::new(source, span));
+        Self(Box::new(Fault { kind, span, position, excerpt, hint: None }))
     }
 
     pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
+        self.0.hint = hint;
         self
     }
 
     /// What is wrong.
     pub fn kind(&self) -> &ErrorKind {
-        &self.kind
+        &self.0.kind
     }
 
     /// Where, in bytes of the text.
     pub fn span(&self) -> Span {
-        self.span
+        self.0.span
     }
 
     /// Where, for people.
     pub fn position(&self) -> Position {
-        self.position
+        self.0.position
     }
 
     /// What to do about it, when that can be said.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// The error on several lines: `file:line:column`, the line, a caret below the fault, the hint.
     pub fn render(&self, file: &str) -> String {
-        let header = format!("{file}:{}: {}", self.position, self.kind);
-        self.excerpt.render(&header, self.position.line, self.hint())
+        let header = format!("{file}:{}: {}", self.0.position, self.0.kind);
+        self.0.excerpt.render(&header, self.0.position.line, self.hint())
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.position.line, self.kind)?;
-        match &self.hint {
+        write!(f, "line {}: {}", self.0.position.line, self.0.kind)?;
+        match &self.0.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
         }
     }
 }
 
-impl std::error::Error for ParseError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        None
-    }
-}
+impl std::error::Error for ParseError {}
 
 /// All that is wrong with a Dockerfile, in the order of the lines; at least one error.
 #[derive(Debug, Clone)]
@@ -248,10 +248,10 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    /// Takes an error; past the limit it is counted without being built.
-    pub(super) fn push(&mut self, error: impl FnOnce() -> ParseError) {
+    /// Takes an error; past the limit it is only counted.
+    pub(super) fn push(&mut self, error: ParseError) {
         if self.errors.len() < REPORTED {
-            self.errors.push(error());
+            self.errors.push(error);
         } else {
             self.omitted += 1;
         }
@@ -266,7 +266,7 @@ impl Errors {
         if self.errors.is_empty() {
             return Ok(value);
         }
-        self.errors.sort_by_key(|error| error.span.start);
+        self.errors.sort_by_key(|error| error.0.span.start);
         Err(ParseErrors { errors: self.errors, omitted: self.omitted })
     }
 }

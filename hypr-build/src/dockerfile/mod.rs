@@ -42,13 +42,11 @@ pub use self::{
         HealthcheckOptions, Heredoc, Instruction, Label, Onbuild, Pair, Run, Script, Shell, Statement, Volume,
     },
     error::{ErrorKind, ParseError, ParseErrors},
+    scan::MAX_FILE,
     source::{Position, Source, Span, Spanned},
     syntax::{Syntax, SyntaxHeredoc, SyntaxInstruction},
 };
-use self::{
-    error::Errors,
-    scan::{MAX_FILE, Scan},
-};
+use self::{error::Errors, scan::Scan};
 
 /// Parses a Dockerfile.
 ///
@@ -64,7 +62,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, ParseErrors> {
     if errors.is_empty()
         && let Some(error) = stage_error(&statements, &source)
     {
-        errors.push(|| error);
+        errors.push(error);
     }
     errors.finish(Dockerfile { directives, statements, empty_continuations, source })
 }
@@ -97,7 +95,7 @@ pub fn parse_syntax(text: &str) -> Result<Syntax, ParseErrors> {
     let source = source(text)?;
     let Scan { nodes, mut errors, .. } = scan::scan(&source);
     if errors.is_empty() && nodes.is_empty() {
-        errors.push(|| ParseError::new(&source, Span::default(), ErrorKind::NoInstructions));
+        errors.push(ParseError::new(&source, Span::default(), ErrorKind::NoInstructions));
     }
     errors.finish(Syntax { instructions: nodes.into_iter().map(SyntaxInstruction::from).collect() })
 }
@@ -166,7 +164,7 @@ fn statements(scan: Scan, source: &Source) -> (Vec<Statement>, Errors) {
                 line: node.line,
                 end_line: node.end_line,
             }),
-            Err(error) => errors.push(|| error),
+            Err(error) => errors.push(error),
         }
     }
     (statements, errors)

@@ -11,8 +11,8 @@ use super::{
     syntax::{Node, Place},
 };
 
-/// Bytes of a Dockerfile; offsets into it fit into 32 bits.
-pub(super) const MAX_FILE: usize = 64 << 20;
+/// The largest Dockerfile that is parsed, in bytes.
+pub const MAX_FILE: usize = 64 << 20;
 /// Bytes of a line, continuations included.
 pub(super) const MAX_LINE: usize = 1 << 20;
 /// Bytes of one heredoc.
@@ -37,7 +37,7 @@ pub(super) fn scan(source: &Source) -> Scan {
     let (lines, scan) = (Lines::new(source), Scan::default());
     let mut scanner = Scanner { source, lines, scan, directives_done: false, escape_seen: false, instructions: 0 };
     if let Err(error) = scanner.run() {
-        scanner.scan.errors.push(|| *error);
+        scanner.scan.errors.push(error);
     }
     scanner.scan
 }
@@ -53,17 +53,17 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn run(&mut self) -> Result<(), Box<ParseError>> {
+    fn run(&mut self) -> Result<(), ParseError> {
         let text = self.source.text();
         if let Some(at) = text.find('\0') {
-            return Err(Box::new(ParseError::new(self.source, Span::new(at, at + 1), ErrorKind::Nul)));
+            return Err(ParseError::new(self.source, Span::new(at, at + 1), ErrorKind::Nul));
         }
         let mut comments = Vec::new();
         while let Some(line) = self.lines.next() {
             let content = line.text.trim_start();
-            if content.starts_with('#') {
+            if let Some(comment) = content.strip_prefix('#') {
                 if !self.directive(&line, content) {
-                    match content[1..].trim() {
+                    match comment.trim() {
                         "" => comments.clear(),
                         // What describes an instruction stands right above it.
                         comment if comments.len() < MAX_COMMENTS => comments.push(comment.to_owned()),
@@ -103,7 +103,7 @@ impl<'a> Scanner<'a> {
                     "`" => directives.escape = Escape::Backtick,
                     other => {
                         let kind = ErrorKind::InvalidEscape(super::syntax::abbreviated(other));
-                        self.scan.errors.push(|| ParseError::new(source, value.span, kind));
+                        self.scan.errors.push(ParseError::new(source, value.span, kind));
                     }
                 }
                 std::mem::replace(&mut self.escape_seen, true)
@@ -112,13 +112,13 @@ impl<'a> Scanner<'a> {
         if seen {
             let kind = ErrorKind::DuplicateDirective(name.as_str());
             let span = Span::new(line.start, line.start + line.text.len());
-            self.scan.errors.push(|| ParseError::new(source, span, kind));
+            self.scan.errors.push(ParseError::new(source, span, kind));
         }
         true
     }
 
     /// Joins a line with those that continue it, leaving out comments and blank lines.
-    fn join(&mut self, first: &Physical<'a>, content: &'a str) -> Result<Logical, Box<ParseError>> {
+    fn join(&mut self, first: &Physical<'a>, content: &'a str) -> Result<Logical, ParseError> {
         let escape = self.scan.directives.escape.as_char();
         let mut joined = Logical::default();
         let (mut piece, mut offset) = (content, first.start + first.text.len() - content.len());
@@ -156,7 +156,7 @@ impl<'a> Scanner<'a> {
         first: &Physical<'a>,
         joined: &Logical,
         comments: &mut Vec<String>,
-    ) -> Result<(), Box<ParseError>> {
+    ) -> Result<(), ParseError> {
         let text = joined.text().trim();
         if text.is_empty() {
             return Ok(());
@@ -186,20 +186,20 @@ impl<'a> Scanner<'a> {
             }
             Err(error) => {
                 comments.clear();
-                self.scan.errors.push(|| error);
+                self.scan.errors.push(error);
             }
         }
         Ok(())
     }
 
     /// Reads the bodies of the heredocs that a line announces.
-    fn heredocs(&mut self, joined: &Logical, text: &str) -> Result<Vec<Heredoc>, Box<ParseError>> {
+    fn heredocs(&mut self, joined: &Logical, text: &str) -> Result<Vec<Heredoc>, ParseError> {
         let markers = match heredoc::markers(text) {
             Ok(markers) => markers,
             Err((word, _)) => {
                 let span = joined.span(text.find(&*word).map_or(text, |at| &text[at..at + word.len()]));
                 let kind = ErrorKind::InvalidHeredoc(super::syntax::abbreviated(&word));
-                self.scan.errors.push(|| ParseError::new(self.source, span, kind));
+                self.scan.errors.push(ParseError::new(self.source, span, kind));
                 return Ok(Vec::new());
             }
         };
@@ -212,7 +212,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads lines up to the one that ends a heredoc; `place` is where the heredoc was announced.
-    fn body(&mut self, marker: Marker, place: Span) -> Result<Option<Heredoc>, Box<ParseError>> {
+    fn body(&mut self, marker: Marker, place: Span) -> Result<Option<Heredoc>, ParseError> {
         let start = self.lines.offset();
         while let Some(line) = self.lines.next() {
             let word = if marker.strip_tabs { line.text.trim_start_matches('\t') } else { line.text };
@@ -228,11 +228,11 @@ impl<'a> Scanner<'a> {
         }
         let hint = format!("end it with a line that holds `{}` and nothing else", marker.name);
         let kind = ErrorKind::UnterminatedHeredoc(marker.name);
-        self.scan.errors.push(|| ParseError::new(self.source, place, kind).with_hint(Some(hint)));
+        self.scan.errors.push(ParseError::new(self.source, place, kind).with_hint(Some(hint)));
         Ok(None)
     }
 
-    fn too_large(&self, span: Span, what: &'static str, limit: String) -> Box<ParseError> {
-        Box::new(ParseError::new(self.source, span, ErrorKind::TooLarge { what, limit }))
+    fn too_large(&self, span: Span, what: &'static str, limit: String) -> ParseError {
+        ParseError::new(self.source, span, ErrorKind::TooLarge { what, limit })
     }
 }

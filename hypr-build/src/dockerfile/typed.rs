@@ -53,6 +53,13 @@ fn onbuild(node: &Node, mut inner: Node, reader: Reader<'_>) -> Result<Instructi
     Ok(Instruction::Onbuild(Onbuild { trigger, instruction }))
 }
 
+/// The arguments of `COPY` and `ADD`.
+struct Sources {
+    paths: Vec<Spanned<String>>,
+    heredocs: Vec<Heredoc>,
+    destination: Spanned<String>,
+}
+
 struct Reader<'a> {
     keyword: Keyword,
     name: Spanned<String>,
@@ -129,7 +136,7 @@ impl Reader<'_> {
         let (from, chown, chmod) = (self.value("from")?, self.value("chown")?, self.value("chmod")?);
         let (link, parents) = (self.switch("link")?, self.switch("parents")?);
         let exclude = self.list("exclude")?;
-        let (sources, heredocs, destination) = self.sources()?;
+        let Sources { paths: sources, heredocs, destination } = self.sources()?;
         Ok(Copy {
             sources,
             heredocs,
@@ -148,7 +155,7 @@ impl Reader<'_> {
         let (link, keep_git_dir) = (self.switch("link")?, self.switch("keep-git-dir")?);
         let unpack = self.switch("unpack")?;
         let exclude = self.list("exclude")?;
-        let (sources, heredocs, destination) = self.sources()?;
+        let Sources { paths: sources, heredocs, destination } = self.sources()?;
         Ok(Add {
             sources,
             heredocs,
@@ -164,7 +171,7 @@ impl Reader<'_> {
     }
 
     /// The arguments of `COPY` and `ADD`: paths, heredocs and the destination.
-    fn sources(&mut self) -> Result<(Vec<Spanned<String>>, Vec<Heredoc>, Spanned<String>), ParseError> {
+    fn sources(&mut self) -> Result<Sources, ParseError> {
         let mut args = std::mem::take(&mut self.args);
         if args.len() < 2 {
             let hint = format!("write `{} SOURCE... DESTINATION`", self.keyword.name());
@@ -196,7 +203,7 @@ impl Reader<'_> {
             let kind = ErrorKind::MisplacedHeredoc { instruction: self.keyword.name(), name: abbreviated(&name) };
             return Err(self.error(&self.name, kind));
         }
-        Ok((sources, texts, destination))
+        Ok(Sources { paths: sources, heredocs: texts, destination })
     }
 
     fn arg(&mut self) -> Result<Arg, ParseError> {
