@@ -71,8 +71,8 @@ mod tests {
         symlink("a", folder.join("in"))?;
         symlink("/", folder.join("root"))?;
         let root = fs::File::open(&folder)?;
-        let openers: [fn(BorrowedFd<'_>, &[u8], OFlags) -> Result<OwnedFd, Errno>; 2] =
-            [open, |root, path, flags| open_stepwise(root, path, flags | OFlags::NOFOLLOW)];
+        type Open = fn(BorrowedFd<'_>, &[u8], OFlags) -> Result<OwnedFd, Errno>;
+        let openers: [Open; 2] = [open, |root, path, flags| open_stepwise(root, path, flags | OFlags::NOFOLLOW)];
         for open in openers {
             for path in ["a", "a/b", "a/b/file"] {
                 assert!(open(root.as_fd(), path.as_bytes(), OFlags::RDONLY).is_ok(), "{path}");

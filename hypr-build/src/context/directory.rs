@@ -67,6 +67,11 @@ impl Directory {
         self
     }
 
+    /// The digest of a regular file if it is known without reading.
+    pub(super) fn known_digest(&self, file: &Entry) -> Option<Digest> {
+        self.index.get(&file.identity).map(|known| known.digest)
+    }
+
     /// Opens a regular file and makes sure that it is the one that was seen.
     fn open_file(&self, entry: &Entry) -> Result<SteadyFile, ContextError> {
         let file = self.open_as(entry, OFlags::NONBLOCK | OFlags::NOCTTY)?;
@@ -155,19 +160,6 @@ impl Tree for Directory {
         }
         let digest = |(known, file): (Option<Digest>, &&Entry)| known.map_or_else(|| Ok(self.read(file)?.0.digest), Ok);
         known.into_par_iter().zip(files).map(digest).collect()
-    }
-
-    fn known_digest(&self, file: &Entry) -> Option<Digest> {
-        self.index.get(&file.identity).map(|known| known.digest)
-    }
-
-    fn learn(&self, file: &Entry, digest: Digest) {
-        // Attributes are not known yet, and the index holds both or nothing.
-        if let Ok(opened) = self.open_file(file)
-            && let Ok(xattrs) = attributes::read(opened.file.as_fd(), &self.warned_of_lists)
-        {
-            self.index.insert(&file.identity, Known { digest, has_xattrs: !xattrs.is_empty() });
-        }
     }
 
     fn save(&self) -> Result<(), ContextError> {

@@ -97,7 +97,6 @@ const STAR: u32 = b'*' as u32;
 const QUESTION: u32 = b'?' as u32;
 const OPEN: u32 = b'[' as u32;
 const CLOSE: u32 = b']' as u32;
-const CARET: u32 = b'^' as u32;
 const MINUS: u32 = b'-' as u32;
 const BACKSLASH: u32 = b'\\' as u32;
 const SEPARATOR: u32 = b'/' as u32;

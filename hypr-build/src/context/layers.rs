@@ -86,16 +86,6 @@ impl Tree for Layers {
         files.par_iter().map(digest).collect()
     }
 
-    fn known_digest(&self, file: &Entry) -> Option<Digest> {
-        let layer = usize::try_from(file.identity.device).ok()?;
-        self.overlay.layers().get(layer)?.index()?;
-        self.digest(file).ok()
-    }
-
-    fn learn(&self, _file: &Entry, _digest: Digest) {
-        // A layer's index knows.
-    }
-
     fn is_ignored(&self, path: &[u8]) -> bool {
         self.filter.as_ref().is_some_and(|filter| filter.excludes(path)) && matches!(self.node(path), Ok(Some(_)))
     }

@@ -2,7 +2,7 @@
 //!
 //! Files of the user are opened here and nowhere else, through a handle of the context's folder, so that no path and
 //! no link leads out of it. A [`Tree`] is what a `COPY` sees; [`select`] finds its sources in one, [`contents`] says
-//! what they bring, [`digest`] what of it decides whether it was copied before.
+//! what they bring.
 
 mod attributes;
 mod beneath;

@@ -17,8 +17,6 @@ const MAX_LINKS: usize = 40;
 /// One thing to copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// Which of the patterns found it, counted from 0.
-    pub(crate) pattern: usize,
     /// The path that matched, before links in it were followed: its last part is the name in the destination.
     pub(crate) matched: Vec<u8>,
     /// What is there: a link that matches by itself was followed.
@@ -39,10 +37,10 @@ impl Source {
 /// A pattern with wildcards may match nothing.
 pub(crate) fn select(tree: &dyn Tree, patterns: &[&str]) -> Result<Vec<Source>, ContextError> {
     let mut sources = Vec::new();
-    for (index, pattern) in patterns.iter().enumerate() {
+    for pattern in patterns {
         for matched in matches(tree, pattern)? {
             let entry = resolve(tree, &matched)?.ok_or_else(|| missing(tree, pattern, &matched))?;
-            sources.push(Source { pattern: index, matched, entry });
+            sources.push(Source { matched, entry });
         }
     }
     Ok(sources)

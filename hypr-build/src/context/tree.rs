@@ -36,12 +36,6 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
     /// several at once.
     fn digests(&self, files: &[&Entry]) -> Result<Vec<Digest>, ContextError>;
 
-    /// The digest of a regular file if it is known without reading.
-    fn known_digest(&self, file: &Entry) -> Option<Digest>;
-
-    /// Tells the digest of a file that was read to its end from [`open`](Self::open).
-    fn learn(&self, file: &Entry, digest: Digest);
-
     /// Whether `path` is not there because a `.dockerignore` says so.
     fn is_ignored(&self, _path: &[u8]) -> bool {
         false
@@ -91,11 +85,6 @@ pub(crate) struct Identity {
 }
 
 impl Entry {
-    /// The last part of the path; empty for the root.
-    pub(crate) fn name(&self) -> &[u8] {
-        self.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-    }
-
     /// Whether this is a directory.
     pub(crate) fn is_directory(&self) -> bool {
         matches!(self.kind, Kind::Directory)
@@ -208,7 +197,7 @@ mod tests {
         assert_eq!(beneath("a0"), ["a0"]);
         assert_eq!(beneath("none"), [""; 0]);
         assert_eq!(beneath("").len(), paths.len());
-        assert_eq!(entries.get(b"a/b-c").map(|entry| entry.name()), Some(&b"b-c"[..]));
+        assert_eq!(entries.get(b"a/b-c").map(|entry| &entry.path[..]), Some(&b"a/b-c"[..]));
         assert_eq!(entries.get(b"a/c"), None);
     }
 }

@@ -30,7 +30,7 @@ impl Store {
     pub fn layer(&self, id: &LayerId) -> Option<Layer> {
         let path = self.layout().layer(&id.file);
         let metadata = fs::symlink_metadata(&path).ok()?;
-        (metadata.is_file() && metadata.len() == id.size).then(|| Layer { id: *id, path })
+        (metadata.is_file() && metadata.len() == id.size).then_some(Layer { id: *id, path })
     }
 
     /// Opens the layer's squashfs file, with the index beside it if that can be read.

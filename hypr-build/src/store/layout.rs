@@ -110,8 +110,9 @@ mod tests {
 
     #[test]
     fn root_comes_from_the_first_source_that_is_set() {
-        let home: &[(&str, &str)] = &[("HOME", "/home/u")];
-        let rows: [(Option<&str>, bool, &[(&str, &str)], Option<&str>); 9] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let home: Variables = &[("HOME", "/home/u")];
+        let rows: [(Option<&str>, bool, Variables, Option<&str>); 9] = [
             (Some("/given"), true, &[("HYPR_ROOT", "/env")], Some("/given")),
             (None, true, &[("HYPR_ROOT", "/env")], Some("/env")),
             (None, true, &[("HYPR_ROOT", "")], Some("/var/lib/hypr")),
