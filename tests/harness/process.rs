@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// No test waits for a program longer than this.
+/// No test waits for a program longer than this, unless it says so.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The processes that the tests started and have not waited for yet.
@@ -30,12 +30,13 @@ pub(super) fn started() -> MutexGuard<'static, BTreeSet<u32>> {
 pub struct Run {
     command: Command,
     stdin: Vec<u8>,
+    limit: Duration,
 }
 
 impl Run {
     /// A run of `program`, found in `PATH` unless it is a path.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self { command: Command::new(program), stdin: Vec::new() }
+        Self { command: Command::new(program), stdin: Vec::new(), limit: LIMIT }
     }
 
     /// Adds arguments.
@@ -68,6 +69,12 @@ impl Run {
         self
     }
 
+    /// How long the program may run. Defaults to five minutes.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Starts the program.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -80,7 +87,7 @@ impl Run {
         std::thread::spawn(move || drop(input.write_all(&bytes)));
         let stdout = collect(child.stdout.take().expect("is piped"));
         let stderr = collect(child.stderr.take().expect("is piped"));
-        Running { line: format!("{:?}", self.command), child, stdout, stderr, waited: false }
+        Running { line: format!("{:?}", self.command), child, stdout, stderr, limit: self.limit, waited: false }
     }
 
     /// Runs the program to its end.
@@ -118,6 +125,7 @@ pub struct Running {
     child: Child,
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
+    limit: Duration,
     waited: bool,
 }
 
@@ -147,9 +155,9 @@ impl Running {
             if let Some(status) = self.end() {
                 break status;
             }
-            if since.elapsed() > LIMIT {
+            if since.elapsed() > self.limit {
                 let _ = self.child.kill();
-                panic!("still running after {LIMIT:?}: {}", self.line);
+                panic!("still running after {:?}: {}", self.limit, self.line);
             }
             std::thread::sleep(Duration::from_millis(2));
         };

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::Duration,
 };
 
 use super::process::Run;
@@ -31,6 +32,7 @@ pub(super) fn hypr() -> &'static Path {
             .args(["build", "--quiet", "--package", "hypr-cli", "--bin", "hypr", "--profile", profile, "--target-dir"])
             .args([folder.parent().expect("a profile is in a target folder")])
             .directory(repository())
+            .limit(Duration::from_secs(1800))
             .ok();
         folder.join("hypr")
     })
@@ -41,7 +43,10 @@ pub fn bases() -> &'static Path {
     static BASES: OnceLock<PathBuf> = OnceLock::new();
     BASES.get_or_init(|| {
         let folder = std::env::var_os("HYPR_BASES").map_or_else(|| repository().join("target/bases"), PathBuf::from);
-        Run::new(repository().join("examples/bases.sh")).env("HYPR_BASES", &folder).ok();
+        Run::new(repository().join("examples/bases.sh"))
+            .env("HYPR_BASES", &folder)
+            .limit(Duration::from_secs(1800))
+            .ok();
         folder
     })
 }
