@@ -39,7 +39,11 @@ fn a_python_application_has_its_packages_from_the_context() {
     assert!(tree.has("/opt/inventory/columns/__init__.py") && tree.has("/opt/inventory/money-1.0.dist-info/METADATA"));
     assert!(!tree.has("/tmp/wheels"), "what a step deletes is gone");
     let stock = tree.get("/data/stock.csv");
-    assert_eq!((stock.uid, stock.gid, tree.get("/data").uid), (1000, 1000, 0));
+    assert_eq!(
+        (stock.uid, stock.gid, tree.get("/data").uid),
+        (1000, 1000, 1000),
+        "made for a copy, a folder is its too"
+    );
     if let Some(mounted) = image.mount() {
         let program = ["/usr/bin/env", "PYTHONPATH=/opt/inventory", "python3", "-m", "inventory", "/data/stock.csv"];
         let out = mounted.chroot("1000:1000", program).ok().out();

@@ -72,7 +72,15 @@ fn make_workspace(workspace: &Path, unpacked: &Path) {
 fn check(unpacked: &Path) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut cargo = cargo(unpacked);
-    cargo.args(["check", "--quiet", "--offline", "--message-format=json-render-diagnostics", "--package", "hypr-build", "--target-dir"]);
+    cargo.args([
+        "check",
+        "--quiet",
+        "--offline",
+        "--message-format=json-render-diagnostics",
+        "--package",
+        "hypr-build",
+        "--target-dir",
+    ]);
     let messages = run(cargo.arg(target));
     let ours = format!("path+file://{}", unpacked.canonicalize().unwrap().join("hypr-build").display());
     let out = messages.lines().find_map(|line| {

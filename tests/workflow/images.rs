@@ -77,8 +77,12 @@ fn a_build_that_fails_writes_no_id() {
     let world = World::with_busybox();
     let (id, metadata) = (world.path("id"), world.path("metadata"));
     let project = world.project("FROM busybox\nRUN false\n");
-    world.build(&project, ["--iidfile"]).args([&id]).args(["--metadata-file"]).args([&metadata]).fails(1);
+    let flags = ["--iidfile", id.to_str().unwrap(), "--metadata-file", metadata.to_str().unwrap()];
+    world.build(&project, flags).fails(1);
     assert!(!id.exists() && !metadata.exists());
+    let project = world.project("FROM busybox\n");
+    let error = world.build(&project, ["--iidfile", "/no/such/folder/id"]).fails(1).error();
+    assert!(error.contains("/no/such/folder/id"), "{error}");
 }
 
 #[test]

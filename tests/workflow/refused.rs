@@ -13,7 +13,6 @@ const BUILDS: &[(&str, &[&str], &[&str])] = &[
     ("FROM scratch\nCOPY file\n", &[], &["COPY", "2"]),
     ("FROM scratch\n\nCOPY nothing /\n", &[], &["nothing", "3"]),
     ("FROM scratch\nCOPY ../outside /\n", &[], &["outside", "2"]),
-    ("FROM scratch\nCOPY no*match /\n", &[], &["no*match", "2"]),
     ("FROM scratch\nCOPY file file /not-a-folder\n", &[], &["/not-a-folder", "2"]),
     ("FROM scratch\nCOPY --from=7 file /\n", &[], &["7", "2"]),
     ("FROM scratch\nCOPY <<END /file\nno end\n", &[], &["END", "2"]),
@@ -38,7 +37,7 @@ const BUILDS: &[(&str, &[&str], &[&str])] = &[
     ("# only a comment\n", &[], &["Dockerfile"]),
     ("FROM --platform=linux/s390x busybox\n", &[], &["linux/s390x"]),
     ("FROM 127.0.0.1:1/nothing/there:1\n", &[], &["127.0.0.1:1/nothing/there:1"]),
-    ("FROM busybox\nRUN true\n", &["--isolation", "vm"], &["vm"]),
+    ("FROM busybox\nRUN true\n", &["--isolation", "vm"], &["microVM"]),
     ("FROM busybox\nRUN --mount=type=cache,target=/c true\n", &[], &["--mount", "2"]),
     ("FROM busybox\nRUN --network=host true\n", &[], &["--network", "2"]),
     ("FROM busybox\nRUN --security=insecure true\n", &[], &["--security", "2"]),
@@ -46,7 +45,6 @@ const BUILDS: &[(&str, &[&str], &[&str])] = &[
     ("FROM scratch\n", &["-f", "/no/such/Dockerfile"], &["/no/such/Dockerfile"]),
     ("FROM missing\n", &["--build-context", "missing=oci-layout:///no/such/layout"], &["/no/such/layout"]),
     ("FROM missing\n", &["--build-context", "missing=/no/such/folder"], &["/no/such/folder"]),
-    ("FROM scratch\nCOPY file /\n", &["--iidfile", "/no/such/folder/id"], &["/no/such/folder/id"]),
 ];
 
 #[test]
@@ -100,7 +98,7 @@ fn wrong_usage_is_exit_status_2() {
 fn bad_names_are_refused_before_anything_is_built() {
     let world = World::new();
     let project = world.project("FROM scratch\nCOPY file /\n").file("file", "f");
-    for tag in ["UPPER/case", "", "a:b:c", "a:-b", "a b", "../a", "a/../b", "a@sha256:00", &"x".repeat(300)] {
+    for tag in ["UPPER", "team/UPPER", "", "a:b:c", "a:-b", "a b", "../a", "a/../b", "a@sha256:00", &"x".repeat(300)] {
         let finished = world.build(&project, ["-t", tag]).run();
         assert!(matches!(finished.status.code(), Some(1 | 2)), "{tag:?}\n{finished}");
         assert!(finished.err().contains("error:") && finished.err().contains(tag), "{tag:?}\n{finished}");
@@ -150,7 +148,7 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let noise: Vec<u8> =
         (0..6_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3] ^ n.to_le_bytes()[0]).collect();
     let project = world.project("FROM scratch\nCOPY big* /\n").file("big", noise);
-    let error = world.build(&project, ["-t", "a", "--root"]).args([&root]).fails(1).error();
+    let error = world.build(&project, ["-t", "a", "--root", root.to_str().unwrap()]).fails(1).error();
     assert!(error.to_lowercase().contains("no space left"), "{error}");
     let left: Vec<_> =
         fs::read_dir(root.join("tmp")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -67,7 +67,7 @@ fn extracting_gives_the_folder_back() {
     let project = folder(&world);
     let image = pack(&world, project.path(), "image", &[]);
     let copy = world.path("copy");
-    world.hypr(["squashfs", "extract"]).args([&image, &copy]).ok();
+    world.hypr(["squashfs", "extract", "--directory"]).args([&copy, &image]).ok();
     Run::new("diff").args(["--recursive", "--no-dereference"]).args([project.path(), &copy]).ok();
     let times = |path: &Path| fs::symlink_metadata(path.join("deep/er/text")).unwrap().modified().unwrap();
     let seconds = |path| times(path).duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -149,7 +149,7 @@ fn what_is_no_image_is_an_error() {
             &["ls", path][..],
             &["info", path],
             &["cat", path, "/link"],
-            &["extract", path, "out"],
+            &["extract", "--directory", "out", path],
             &["merge", "-o", "m", path],
         ] {
             let finished = world.hypr(["squashfs"]).args(line).run();

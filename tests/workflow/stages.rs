@@ -67,6 +67,21 @@ fn arguments_have_the_scopes_of_docker() {
 }
 
 #[test]
+fn a_stage_inherits_the_arguments_of_the_stage_it_is_built_on() {
+    let world = World::with_busybox();
+    let project = world.project(
+        "FROM busybox AS parent\nARG WHO=nobody\nFROM parent AS child\nRUN echo \"$WHO\" >/who\nLABEL who=$WHO\n\
+         FROM busybox\nRUN echo \"[$WHO]\" >/other\nCOPY --from=child /who /\n",
+    );
+    for (flags, who) in [(&[][..], "nobody"), (&["--build-arg", "WHO=somebody"], "somebody")] {
+        world.build(&project, flags).args(["-t", "a"]).ok();
+        let image = world.image("a");
+        assert_eq!(image.text_of("/who"), format!("{who}\n"));
+        assert_eq!(image.text_of("/other"), "[]\n", "no other stage has it");
+    }
+}
+
+#[test]
 fn an_argument_without_a_value_is_taken_from_the_environment() {
     let world = World::with_busybox();
     let project = world.project("FROM busybox\nARG WHO=nobody\nRUN echo $WHO >/who\n");
