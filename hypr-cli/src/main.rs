@@ -21,8 +21,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::failure::Failure;
-
 /// Builds container images from Dockerfiles without a daemon.
 #[derive(Debug, Parser)]
 #[command(name = "hypr", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
@@ -61,7 +59,7 @@ fn main() -> ExitCode {
         Command::Rmi(arguments) => arguments.run(),
         Command::Load(arguments) => arguments.run(),
         Command::Parse(arguments) => arguments.run(),
-        Command::Squashfs(arguments) => arguments.run().map_err(Failure::from),
+        Command::Squashfs(arguments) => arguments.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

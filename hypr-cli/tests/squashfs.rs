@@ -125,9 +125,15 @@ fn failures_are_one_error_with_causes_and_leave_no_file() {
         assert!(output.stdout.is_empty());
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), before);
-    for arguments in
-        [&["pack", "tree"][..], &["merge", "-o", "x"], &["pack", "tree", "-o", "x", "--block-size", "5K"], &[]]
-    {
+    for arguments in [
+        &["pack", "tree"][..],
+        &["merge", "-o", "x"],
+        &["pack", "tree", "-o", "x", "--block-size", "5K"],
+        &["pack", "tree", "-o", "x", "--codec", "gzip", "--level", "10"],
+        &["pack", "tree", "-o", "x", "--codec", "lz4", "--level", "1"],
+        &["pack", "tree", "-o", "x", "--whiteouts", "oci"],
+        &[],
+    ] {
         assert_eq!(hypr(directory.path(), arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

@@ -33,20 +33,23 @@ enum CodecArg {
 }
 
 impl EncodingArgs {
-    pub(super) fn options(&self) -> Options {
-        let codec = match self.codec {
-            CodecArg::Zstd => Codec::Zstd { level: self.level.map_or(3, i32::from) },
-            CodecArg::Gzip => Codec::Gzip { level: self.level.map_or(6, u32::from) },
-            CodecArg::Lz4 => Codec::Lz4,
+    /// The options for the library, or what is wrong with the combination.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        let codec = match (self.codec, self.level) {
+            (CodecArg::Zstd, level) => Codec::Zstd { level: level.map_or(3, i32::from) },
+            (CodecArg::Gzip, Some(10..)) => return Err("--level is at most 9 for gzip".to_owned()),
+            (CodecArg::Gzip, level) => Codec::Gzip { level: level.map_or(6, u32::from) },
+            (CodecArg::Lz4, None) => Codec::Lz4,
+            (CodecArg::Lz4, Some(_)) => return Err("lz4 has no levels".to_owned()),
         };
         let default = Options::default();
-        Options {
+        Ok(Options {
             codec,
             block_size: self.block_size,
             threads: self.threads.unwrap_or(default.threads),
             clamp_mtime: self.clamp_mtime,
             ..default
-        }
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,17 +10,22 @@ use cap_std::fs::Dir;
 use hypr_squash::{DirectoryOptions, MergeOptions, Reader, Summary, Writer, tar};
 
 use super::{MergeArgs, PackArgs, SquashfsError, WhiteoutsArg};
-use crate::failure::warn;
+use crate::failure::{Failure, warn};
 use crate::output::OutputFile;
 
-pub(super) fn pack(arguments: &PackArgs) -> Result<(), SquashfsError> {
+pub(super) fn pack(arguments: &PackArgs) -> Result<(), Failure> {
     let output = &arguments.output;
+    let options = arguments.encoding.options().map_err(Failure::Usage)?;
+    let is_archive = arguments.source.as_os_str() == "-";
+    if arguments.whiteouts.is_some() && !is_archive {
+        return Err(Failure::Usage("--whiteouts is about archives, and this is a directory".to_owned()));
+    }
     publish(output, |file| {
         let cannot_make = || SquashfsError::image("make", output);
-        let mut writer = Writer::create(file, arguments.encoding.options()).map_err(cannot_make())?;
-        let warnings = match arguments.source.as_os_str().as_bytes() {
-            b"-" => pack_archive(&mut writer, arguments.whiteouts)?,
-            _ => pack_directory(&mut writer, &arguments.source)?,
+        let mut writer = Writer::create(file, options).map_err(cannot_make())?;
+        let warnings = match is_archive {
+            true => pack_archive(&mut writer, arguments.whiteouts.unwrap_or(WhiteoutsArg::None))?,
+            false => pack_directory(&mut writer, &arguments.source)?,
         };
         warnings.iter().for_each(warn_of);
         writer.finish().map_err(cannot_make())
@@ -59,10 +63,11 @@ fn warn_of(warning: &tar::Warning) {
     warn(&format!("an image cannot hold {count} {what}{plural}, the first at {path}"));
 }
 
-pub(super) fn merge(arguments: &MergeArgs) -> Result<(), SquashfsError> {
+pub(super) fn merge(arguments: &MergeArgs) -> Result<(), Failure> {
+    let options = arguments.encoding.options().map_err(Failure::Usage)?;
     let open = |path: &std::path::PathBuf| open(path).map(Arc::new);
     let layers = arguments.layers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let options = MergeOptions { options: arguments.encoding.options(), keep_whiteouts: arguments.keep_whiteouts };
+    let options = MergeOptions { options, keep_whiteouts: arguments.keep_whiteouts };
     publish(&arguments.output, |file| {
         hypr_squash::merge(&layers, file, &options).map_err(SquashfsError::image("make", &arguments.output))
     })
@@ -75,8 +80,8 @@ pub(super) fn open(path: &Path) -> Result<Reader, SquashfsError> {
 }
 
 /// Runs `make` on a new file and gives that its name when all went well.
-fn publish(path: &Path, make: impl FnOnce(File) -> Result<Summary, SquashfsError>) -> Result<(), SquashfsError> {
+fn publish(path: &Path, make: impl FnOnce(File) -> Result<Summary, SquashfsError>) -> Result<(), Failure> {
     let output = OutputFile::create(path).map_err(SquashfsError::output(path))?;
     make(output.file().map_err(SquashfsError::output(path))?)?;
-    output.publish().map_err(SquashfsError::output(path))
+    Ok(output.publish().map_err(SquashfsError::output(path))?)
 }

@@ -13,6 +13,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use encoding::EncodingArgs;
 pub(crate) use error::{SquashfsError, StdoutError};
 
+use crate::failure::Failure;
+
 /// The arguments of `hypr squashfs`.
 #[derive(Debug, Args)]
 pub(crate) struct SquashfsArgs {
@@ -45,9 +47,9 @@ struct PackArgs {
     /// The image to write; an existing file is replaced once the new one is complete.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How deletions are written down in the archive.
-    #[arg(long, value_enum, default_value_t = WhiteoutsArg::None)]
-    whiteouts: WhiteoutsArg,
+    /// How deletions are written down in the archive. Defaults to none.
+    #[arg(long, value_enum)]
+    whiteouts: Option<WhiteoutsArg>,
     #[command(flatten)]
     encoding: EncodingArgs,
 }
@@ -134,15 +136,15 @@ enum WhiteoutsArg {
 
 impl SquashfsArgs {
     /// Does what was asked for, with results on standard output.
-    pub(crate) fn run(self) -> Result<(), SquashfsError> {
+    pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command {
             SquashfsCommand::Pack(arguments) => make::pack(&arguments),
             SquashfsCommand::Merge(arguments) => make::merge(&arguments),
-            SquashfsCommand::Ls(arguments) => listing::list(&arguments),
-            SquashfsCommand::Cat(arguments) => read::cat(&arguments),
-            SquashfsCommand::Extract(arguments) => read::extract(&arguments),
-            SquashfsCommand::Info(arguments) => read::info(&arguments),
-            SquashfsCommand::Verify(arguments) => read::verify(&arguments),
+            SquashfsCommand::Ls(arguments) => Ok(listing::list(&arguments)?),
+            SquashfsCommand::Cat(arguments) => Ok(read::cat(&arguments)?),
+            SquashfsCommand::Extract(arguments) => Ok(read::extract(&arguments)?),
+            SquashfsCommand::Info(arguments) => Ok(read::info(&arguments)?),
+            SquashfsCommand::Verify(arguments) => Ok(read::verify(&arguments)?),
         }
     }
 }
