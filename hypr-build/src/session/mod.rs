@@ -69,9 +69,9 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         (_, false) => (None, None),
         (Some(executor), true) => (Some(executor.clone()), None),
         (None, true) => {
-            let store = store.clone();
-            work_dir = blocking(move || Ok(store.work_dir()?)).await?;
-            let chosen = sandbox::choose(builder.isolation, work_dir.path());
+            let opened = store.clone();
+            work_dir = blocking(move || Ok(opened.work_dir()?)).await?;
+            let chosen = sandbox::choose(builder.isolation, work_dir.path(), &store).await?;
             (Some(chosen.executor), Some(chosen.reason))
         }
     };

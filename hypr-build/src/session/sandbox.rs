@@ -6,6 +6,7 @@ use crate::{
     builder::Isolation,
     error::Error,
     executor::{Executor, NamespaceExecutor},
+    store::Store,
 };
 
 /// An executor and why it is this one.
@@ -34,10 +35,18 @@ pub(super) fn accepts(isolation: Isolation) -> fn(&str) -> bool {
 }
 
 /// The executor for this isolation, with what its steps write kept in `scratch` while they run.
-pub(super) fn choose(isolation: Isolation, scratch: &Path) -> Chosen {
+///
+/// With it at hand, what killed builds left in the store and only an executor can remove is removed too.
+pub(super) async fn choose(isolation: Isolation, scratch: &Path, store: &Store) -> Result<Chosen, Error> {
     let reason = match isolation {
         Isolation::Auto => "auto: this version has no microVMs",
         Isolation::Namespace | Isolation::Vm => "as asked for",
     };
-    Chosen { executor: Arc::new(NamespaceExecutor::new(scratch)), reason: reason.to_owned() }
+    let executor = NamespaceExecutor::new(scratch).keep_unpacked_in(store.folder("unpacked")?);
+    for path in store.leftovers() {
+        if let Err(error) = executor.remove(path).await {
+            tracing::warn!(path = %path.display(), %error, "cannot remove what a killed build left");
+        }
+    }
+    Ok(Chosen { executor: Arc::new(executor), reason: reason.to_owned() })
 }

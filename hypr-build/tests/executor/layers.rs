@@ -75,6 +75,17 @@ impl LayerWriter {
         self
     }
 
+    pub(crate) fn owned_directory(&mut self, path: &str, owner: u32, mode: u16) -> &mut Self {
+        self.0.add_directory(path.as_bytes(), &Metadata { uid: owner, gid: owner, ..metadata(mode) }).unwrap();
+        self
+    }
+
+    pub(crate) fn owned_file(&mut self, path: &str, uid: u32, gid: u32, content: &[u8]) -> &mut Self {
+        let metadata = Metadata { uid, gid, ..metadata(0o640) };
+        self.0.add_file(path.as_bytes(), &metadata, &mut &content[..]).unwrap();
+        self
+    }
+
     pub(crate) fn symlink(&mut self, path: &str, target: &str) -> &mut Self {
         self.0.add_symlink(path.as_bytes(), &metadata(0o777), target.as_bytes()).unwrap();
         self

@@ -7,3 +7,4 @@ mod layers;
 mod leaks;
 mod namespace;
 mod run;
+mod unprivileged;

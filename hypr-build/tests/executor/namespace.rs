@@ -23,7 +23,7 @@ const KILLED: &str = "HYPR_TEST_KILLED";
 
 /// An executor, or `None` where namespaces cannot be used.
 async fn executor(workshop: &Workshop) -> Option<NamespaceExecutor> {
-    let executor = NamespaceExecutor::new(workshop.scratch());
+    let executor = NamespaceExecutor::new(workshop.scratch()).keep_unpacked_in(workshop.path().join("unpacked"));
     match executor.check().await {
         Ok(()) => Some(executor),
         Err(error @ ExecutorError::Unavailable { .. }) => {

@@ -97,11 +97,12 @@ impl Unpacked {
     }
 
     fn unpack(&self, layer: &Layer, place: &Path, agent: &Agent, user: &UserNamespaces) -> Result<(), ExecutorError> {
-        let failed = |source| ExecutorError::Setup { action: format!("unpack {}", layer.path.display()), source };
+        let what = format!("the layer {}", layer.path.display());
+        let failed = |source| ExecutorError::Setup { action: format!("unpack {what}"), source };
         let (work, lock) = self.work_directory().map_err(failed)?;
         let tree = work.join(TREE);
         fs::DirBuilder::new().mode(0o700).create(&tree).map_err(failed)?;
-        let result = user.unpack(agent, &tree, |out| write_archive(layer, out)).and_then(|()| {
+        let result = user.unpack(agent, &tree, &what, |out| write_archive(layer, out)).and_then(|()| {
             // A tree under its final name is whole even after a crash of the machine.
             rustix::fs::syncfs(&lock).map_err(|errno| failed(errno.into()))?;
             match fs::rename(&work, place) {

@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, net::UnixStream},
@@ -97,7 +96,7 @@ impl UserNamespaces {
         }
     }
 
-    /// Unpacks the archive that `write` produces into the empty directory `target`.
+    /// Unpacks the archive that `write` produces into the empty directory `target`. `what` it is appears in errors.
     ///
     /// # Errors
     /// Fails when `write` does, or an entry cannot be made.
@@ -105,19 +104,26 @@ impl UserNamespaces {
         &self,
         agent: &Agent,
         target: &Path,
+        what: &str,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), ExecutorError> {
-        let failed =
-            |source| ExecutorError::Setup { action: format!("unpack a layer to {}", target.display()), source };
+        let failed = |source| ExecutorError::Setup { action: format!("unpack {what}"), source };
         let directory = open_directory(target).map_err(failed)?;
         // Not a pipe: writing to one whose reader has gone raises a signal.
-        let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut helper = Helper::start(agent)?;
         helper.ask(&Request::Unpack, vec![directory, theirs.into()], self)?;
-        let written = write(&mut ours).and_then(|()| ours.shutdown(Shutdown::Write));
-        // What the agent says comes first: that nobody reads any more is only what follows from it.
-        helper.finish()?;
-        written.map_err(failed)
+        let mut archive = Archive { stream: ours, is_refused: false };
+        let written = write(&mut archive);
+        let is_refused = archive.is_refused;
+        // The end of the archive, be it whole or not.
+        drop(archive);
+        match (helper.finish(), written) {
+            // An archive that was cut off here makes the agent complain of that alone.
+            (_, Err(error)) if !is_refused => Err(failed(error)),
+            (Ok(()), Err(error)) => Err(failed(error)),
+            (said, _) => said,
+        }
     }
 
     /// Removes whatever is at `path`.
@@ -133,6 +139,23 @@ impl UserNamespaces {
         let mut helper = Helper::start(agent)?;
         helper.ask(&Request::Remove(name.as_bytes().to_vec()), vec![parent], self)?;
         helper.finish()
+    }
+}
+
+/// An archive on its way to an agent.
+struct Archive {
+    stream: UnixStream,
+    /// Whether the agent has stopped reading.
+    is_refused: bool,
+}
+
+impl Write for Archive {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes).inspect_err(|_| self.is_refused = true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

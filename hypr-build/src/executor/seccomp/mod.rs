@@ -51,6 +51,9 @@ pub(crate) enum SeccompError {
     TooLong(usize),
 }
 
+/// A column of the profile.
+type Column = fn(&Call) -> Option<u16>;
+
 /// An architecture that the profile knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Architecture {
@@ -68,7 +71,7 @@ impl Architecture {
     }
 
     /// The ABIs through which its kernel takes calls, and which column of the profile numbers them.
-    fn abis(self) -> &'static [(Abi, fn(&Call) -> Option<u16>)] {
+    fn abis(self) -> &'static [(Abi, Column)] {
         match self {
             Self::X86_64 => &[(Abi::X86_64, |call| call.x86_64), (Abi::I386, |call| call.i386)],
             Self::Aarch64 => &[(Abi::Aarch64, |call| call.aarch64)],

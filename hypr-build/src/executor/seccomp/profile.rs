@@ -8,6 +8,7 @@ use crate::executor::capabilities::Capability;
 /// A system call and its number where it exists.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
+    #[cfg_attr(not(test), expect(dead_code, reason = "numbers say nothing to a reader"))]
     pub(super) name: &'static str,
     pub(super) x86_64: Option<u16>,
     pub(super) i386: Option<u16>,

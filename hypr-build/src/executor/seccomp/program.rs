@@ -22,6 +22,7 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 /// A convention by which calls reach the kernel; the discriminant is its `AUDIT_ARCH_` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(super) enum Abi {
     X86_64 = 0xc000_003e,
     I386 = 0x4000_0003,

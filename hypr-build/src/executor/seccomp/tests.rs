@@ -52,7 +52,7 @@ fn run(filter: &Filter, abi: u32, number: u32, arguments: &[u64]) -> u32 {
 #[test]
 fn every_number_gets_the_verdict_of_the_profile() {
     for (architecture, abi, number) in [
-        (Architecture::X86_64, X86_64, (|call| call.x86_64) as fn(&Call) -> Option<u16>),
+        (Architecture::X86_64, X86_64, (|call| call.x86_64) as Column),
         (Architecture::X86_64, I386, |call| call.i386),
         (Architecture::Aarch64, AARCH64, |call| call.aarch64),
     ] {
