@@ -19,8 +19,7 @@ use crate::{
 
 /// Unpacks the layer that comes over the second descriptor into the directory that is the first.
 pub(crate) fn unpack(channel: &mut Channel) -> Result<(), Failed> {
-    let [directory, archive] =
-        <[OwnedFd; 2]>::try_from(channel.take_descriptors(2)?).map_err(|_| out_of_order())?;
+    let [directory, archive] = <[OwnedFd; 2]>::try_from(channel.take_descriptors(2)?).map_err(|_| out_of_order())?;
     if !enter_user_namespace(channel)? {
         return Ok(());
     }

@@ -181,3 +181,6 @@ fn out_of_order() -> ExecutorError {
 fn lost(what: String) -> ExecutorError {
     ExecutorError::Lost(what)
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,10 +238,10 @@ async fn finish_process(
         error => error,
     })?;
     let cgroup = sandbox.cgroup();
-    if exited.status != 0 {
-        if let Some(exceeded) = cgroup.and_then(Cgroup::exceeded) {
-            return Err(ExecutorError::Limit(exceeded));
-        }
+    if exited.status != 0
+        && let Some(exceeded) = cgroup.and_then(Cgroup::exceeded)
+    {
+        return Err(ExecutorError::Limit(exceeded));
     }
     let waited_for = std::time::Duration::from_micros(exited.cpu_micros);
     let usage = Usage {
@@ -325,7 +325,7 @@ fn check_scratch(root: &Path) -> Result<(), ExecutorError> {
     const MSDOS: i64 = 0x4d44;
     let action = || format!("look at the file system of {}", root.display());
     let status = rustix::fs::statfs(root).map_err(|errno| setup_error(&action(), errno.into()))?;
-    let name = match i64::from(status.f_type) {
+    let name = match status.f_type {
         OVERLAY => "overlayfs",
         NFS => "NFS",
         FUSE => "a FUSE file system",

@@ -76,12 +76,10 @@ struct Mount<'a> {
     options: &'a str,
 }
 
-/// `usable_parent` is given a version 2 mount and hypr's own group in it.
-fn parse(
-    mountinfo: &str,
-    own: &str,
-    usable_parent: &dyn Fn(&Path, &Path) -> Option<(PathBuf, Vec<Controller>)>,
-) -> Vec<Hierarchy> {
+/// Finds where groups of version 2 can be made, given the place of the mount and hypr's own group in it.
+type FindParent = dyn Fn(&Path, &Path) -> Option<(PathBuf, Vec<Controller>)>;
+
+fn parse(mountinfo: &str, own: &str, usable_parent: &FindParent) -> Vec<Hierarchy> {
     let mut hierarchies: Vec<Hierarchy> = Vec::new();
     for mount in mountinfo.lines().filter_map(parse_mount) {
         let taken = |controller: &Controller| hierarchies.iter().any(|known| known.controllers.contains(controller));

@@ -1,0 +1,243 @@
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use tokio::io::DuplexStream;
+
+use super::*;
+use crate::executor::protocol::{Lower, Process, Program, Sandbox, kind};
+
+/// Keeps what comes.
+#[derive(Default)]
+struct Kept {
+    stdout: Vec<u8>,
+    changes: Vec<u8>,
+}
+
+#[async_trait]
+impl StepIo for Kept {
+    async fn stdout(&mut self, bytes: &[u8]) {
+        self.stdout.extend(bytes);
+    }
+
+    async fn stderr(&mut self, _: &[u8]) {}
+
+    fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
+        &mut self.changes
+    }
+}
+
+/// A stream on which an agent has said `frames` and then hung up.
+async fn after(frames: &[Vec<u8>]) -> DuplexStream {
+    let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+    for frame in frames {
+        theirs.write_all(frame).await.unwrap();
+    }
+    ours
+}
+
+/// A session with an agent that said hello and then `frames`.
+async fn session(frames: &[Vec<u8>]) -> Session<DuplexStream> {
+    let hello = [Report::Hello(protocol::VERSION).encode()];
+    Session::open(after(&[&hello, frames].concat()).await).await.unwrap()
+}
+
+async fn follow(frames: &[Vec<u8>]) -> Result<Exited, String> {
+    session(frames).await.follow(None, &mut Kept::default()).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn an_agent_must_say_hello_in_the_same_version() {
+    for frames in [
+        vec![],
+        vec![Report::Hello(protocol::VERSION + 1).encode()],
+        vec![Report::Started.encode()],
+        vec![b"SSH-2.0-OpenSSH\r\n".to_vec()],
+        vec![protocol::header(kind::HELLO, 4).to_vec()],
+        vec![protocol::header(kind::HELLO, usize::MAX).to_vec()],
+    ] {
+        let error = Session::open(after(&frames).await).await.unwrap_err();
+        assert!(matches!(error, ExecutorError::Lost(_)), "{frames:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn output_is_passed_on_until_the_process_ends() {
+    let exited = Exited { status: 3, cpu_micros: 5 };
+    let frames = [
+        Report::Started.encode(),
+        Report::Stdout(b"one ".to_vec()).encode(),
+        Report::Stderr(b"error".to_vec()).encode(),
+        Report::Stdout(b"two".to_vec()).encode(),
+        Report::Exited(exited).encode(),
+    ];
+    let mut kept = Kept::default();
+    assert_eq!(session(&frames).await.follow(None, &mut kept).await.unwrap(), exited);
+    assert_eq!(kept.stdout, b"one two");
+}
+
+#[tokio::test]
+async fn an_agent_that_breaks_the_order_is_lost() {
+    let started = Report::Started.encode();
+    let exited = Report::Exited(Exited::default()).encode();
+    let mut above_255 = exited.clone();
+    above_255[HEADER + 1] = 1;
+    for frames in [
+        vec![],
+        vec![exited],
+        vec![Report::Stdout(Vec::new()).encode()],
+        vec![started.clone()],
+        vec![started.clone(), started.clone()],
+        vec![started.clone(), Report::Changes(Vec::new()).encode()],
+        vec![started.clone(), Report::Captured.encode()],
+        vec![started.clone(), above_255],
+        vec![started.clone(), vec![0x7f, 0, 0, 0, 0, 0, 0, 0]],
+        vec![started.clone(), vec![kind::STDOUT, 0, 0, 1, 0, 0, 0, 0]],
+        vec![started.clone(), protocol::header(kind::STDOUT, MAX_REPORT + 1).to_vec()],
+        vec![started, protocol::header(kind::STDOUT, MAX_REPORT).to_vec(), vec![0; 10]],
+    ] {
+        let said = follow(&frames).await.unwrap_err();
+        assert!(said.starts_with("the sandbox was lost"), "{frames:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_says_of_a_failure_stays_one_line() {
+    let failure = |kind, errno, action: &str, reason: &str| {
+        Report::Failed(Failure { kind, action: action.to_owned(), errno, reason: reason.to_owned() }).encode()
+    };
+    let hostile = "mount\n\x1b[2Jerror: ";
+    let error = session(&[failure(FailureKind::Setup, 13, &hostile.repeat(1000), "")])
+        .await
+        .follow(None, &mut Kept::default())
+        .await
+        .unwrap_err();
+    let ExecutorError::Setup { action, source } = error else { panic!("{error}") };
+    assert!(action.len() <= 1000 && !action.contains(char::is_control), "{action}");
+    assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+
+    let error = session(&[failure(FailureKind::Start, 0, "start the process", "not found")])
+        .await
+        .follow(None, &mut Kept::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(&error, ExecutorError::Start { reason, .. } if reason == "not found"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_counts_from_the_start_of_the_process() {
+    let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+    theirs.write_all(&Report::Hello(protocol::VERSION).encode()).await.unwrap();
+    let mut session = Session::open(ours).await.unwrap();
+    let begin = Instant::now();
+    let agent = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        theirs.write_all(&Report::Started.encode()).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let mut kept = Kept::default();
+    let follow = session.follow(Some(Duration::from_secs(5)), &mut kept);
+    let error = tokio::select! { result = follow => result.unwrap_err(), () = agent => unreachable!() };
+    assert!(matches!(error, ExecutorError::Limit(Exceeded::Time)), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_says_nothing_is_given_up() {
+    let (ours, _theirs) = tokio::io::duplex(64);
+    let error = Session::open(ours).await.unwrap_err();
+    assert!(error.to_string().contains("said nothing"), "{error}");
+}
+
+#[tokio::test]
+async fn changes_are_passed_on_whole_or_not_at_all() {
+    let (mut ours, mut theirs) = (Kept::default(), Kept::default());
+    let parts = [Report::Changes(b"tar ".to_vec()).encode(), Report::Changes(b"file".to_vec()).encode()];
+    let complete = [&parts[..], &[Report::Captured.encode()]].concat();
+    // The other end takes the request that comes before.
+    let whole = capture(&complete, &mut ours).await;
+    assert!(whole.is_ok(), "{whole:?}");
+    assert_eq!(ours.changes, b"tar file");
+    assert!(matches!(capture(&parts, &mut theirs).await, Err(ExecutorError::Lost(_))));
+}
+
+async fn capture(frames: &[Vec<u8>], kept: &mut Kept) -> Result<(), ExecutorError> {
+    let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+    theirs.write_all(&Report::Hello(protocol::VERSION).encode()).await.unwrap();
+    let mut session = Session::open(ours).await.unwrap();
+    let agent = async move {
+        let mut request = [0; HEADER];
+        theirs.read_exact(&mut request).await.unwrap();
+        assert_eq!(request, protocol::header(kind::CAPTURE, 0));
+        for frame in frames {
+            theirs.write_all(frame).await.unwrap();
+        }
+    };
+    let capture: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(session.capture(kept));
+    tokio::join!(capture, agent).0
+}
+
+#[test]
+fn requests_come_out_as_they_went_in() {
+    let sandbox = Sandbox {
+        user_namespace: true,
+        host_network: false,
+        hostname: b"hypr".to_vec(),
+        hosts: b"127.0.0.1".to_vec(),
+        resolv_conf: Vec::new(),
+        programs: vec![Program { path: b"/dev/x".to_vec(), content: vec![0, 255] }],
+        cgroups: vec![b"a".to_vec(), Vec::new()],
+        lowers: vec![Lower::Mount, Lower::Directory(b"/l".to_vec())],
+    };
+    let process = Process {
+        args: vec![b"sh".to_vec()],
+        env: vec![b"A=\xff".to_vec()],
+        cwd: b"/".to_vec(),
+        uid: 1,
+        gid: u32::MAX,
+        groups: vec![3, 4],
+        capabilities: u64::MAX - 1,
+        seccomp: vec![7; 16],
+    };
+    for request in [
+        Request::Descriptors(7),
+        Request::Sandbox(sandbox),
+        Request::IdsMapped,
+        Request::Process(process),
+        Request::Capture,
+    ] {
+        let frame = request.encode();
+        let (header, body) = frame.split_first_chunk().unwrap();
+        assert_eq!(protocol::parse_header(*header, MAX_REPORT), Ok((frame[0], body.len())));
+        assert_eq!(Request::decode(frame[0], body), Ok(request));
+        // Cut anywhere, it is none.
+        for cut in 0..body.len() {
+            assert!(Request::decode(frame[0], &body[..cut]).is_err());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_upset_the_reader(kind: u8, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Report::decode(kind, &body);
+        let _ = Request::decode(kind, &body);
+    }
+
+    #[test]
+    fn reports_come_out_as_they_went_in(status: u8, cpu_micros: u64, errno: i32, text in ".{0,40}", bytes: Vec<u8>) {
+        let failure = |kind| Failure { kind, action: text.clone(), errno, reason: text.clone() };
+        for report in [
+            Report::Exited(Exited { status, cpu_micros }),
+            Report::Stdout(bytes.clone()),
+            Report::Changes(bytes),
+            Report::Failed(failure(FailureKind::Setup)),
+            Report::Failed(failure(FailureKind::Start)),
+            Report::Failed(failure(FailureKind::Capture)),
+            Report::Failed(failure(FailureKind::Protocol)),
+        ] {
+            let frame = report.encode();
+            prop_assert_eq!(Report::decode(frame[0], &frame[HEADER..]), Ok(report));
+        }
+    }
+}
