@@ -1,6 +1,9 @@
 //! What of `/proc` and `/sys` a process must not see or not write: the lists of Docker's default.
 
-use std::{ffi::CStr, fs, io};
+use std::{
+    ffi::{CStr, CString},
+    fs, io,
+};
 
 use crate::{
     failure::{Context, Failed},
@@ -23,6 +26,9 @@ const MASKED: [&CStr; 12] = [
     c"/sys/firmware",
 ];
 
+/// Where each processor has a directory, which may hold one that tells how hot it is, and so what neighbours do.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+
 /// Made read-only.
 const READ_ONLY_PATHS: [&CStr; 5] = [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
 
@@ -31,10 +37,20 @@ pub(crate) fn apply() -> Result<(), Failed> {
     for path in MASKED {
         mask(path).context(&format!("mask {}", path.to_string_lossy()))?;
     }
+    for path in thermal_histories() {
+        mask(&path).context(&format!("mask {}", path.to_string_lossy()))?;
+    }
     for path in READ_ONLY_PATHS {
         make_read_only(path).context(&format!("make {} read-only", path.to_string_lossy()))?;
     }
     Ok(())
+}
+
+/// The directories of all processors that tell about their temperature. A kernel without them has none to mask.
+fn thermal_histories() -> Vec<CString> {
+    let entries = fs::read_dir(PROCESSORS).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path().join("thermal_throttle")).filter(|path| path.is_dir());
+    paths.filter_map(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok()).collect()
 }
 
 fn mask(path: &CStr) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::{
 
 use hypr_build::{
     Snapshot,
-    executor::{ExecutorError, NamespaceExecutor},
+    executor::{ExecutorError, NamespaceExecutor, Network},
 };
 
 use crate::{
@@ -89,6 +89,21 @@ async fn a_killed_process_leaves_no_sandbox() {
         assert_eq!(fs::read_dir(entry.unwrap().path()).unwrap().count(), 0);
     }
     fs::remove_dir_all(workshop).unwrap();
+}
+
+#[tokio::test]
+async fn the_hosts_network_is_there_when_asked_for() {
+    let workshop = Workshop::new();
+    let Some(executor) = executor(&workshop).await else { return };
+    let mut step = Step::shell(&workshop.busybox(), "ls /sys/class/net; readlink /proc/self/ns/net");
+    step.network = Network::Host;
+    let mut expected: Vec<_> = fs::read_dir("/sys/class/net")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    expected.sort();
+    expected.push(fs::read_link("/proc/self/ns/net").unwrap().to_str().unwrap().to_owned());
+    assert_eq!(step.succeed(&executor).await.text().lines().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

@@ -46,6 +46,22 @@ pub(crate) async fn processes_are_limited(executor: &dyn Executor, workshop: &Wo
     }
 }
 
+pub(crate) async fn processors_are_limited(executor: &dyn Executor, workshop: &Workshop) {
+    let limits = Limits { cpus: NonZeroU32::new(1), ..Limits::default() };
+    // Two that would use a processor each, if there are as many.
+    let script = "for i in 1 2; do (i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done) & done; wait";
+    let begin = Instant::now();
+    match Step::shell(&workshop.busybox(), script).limits(limits).run(executor).await.0 {
+        Err(ExecutorError::Unenforceable { limit, reason }) => eprintln!("skipped: {limit}: {reason}"),
+        outcome => {
+            // A group may use up its time for a period of 100 ms before it is stopped.
+            let allowed = begin.elapsed() + Duration::from_millis(200);
+            let usage = outcome.unwrap().usage;
+            assert!(usage.cpu.is_none_or(|cpu| cpu <= allowed), "{usage:?} in {allowed:?}");
+        }
+    }
+}
+
 pub(crate) async fn usage_is_told(executor: &dyn Executor, workshop: &Workshop) {
     let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
     let (outcome, _) = Step::shell(&workshop.busybox(), script).run(executor).await;

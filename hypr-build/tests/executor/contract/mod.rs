@@ -32,7 +32,7 @@ macro_rules! contract {
             resolv_conf_may_be_a_link_to_nowhere
         }
         $crate::contract! { $executor, limits:
-            time_is_limited memory_is_limited processes_are_limited usage_is_told
+            time_is_limited memory_is_limited processes_are_limited processors_are_limited usage_is_told
             what_cannot_be_enforced_is_refused
         }
         $crate::contract! { $executor, process:
