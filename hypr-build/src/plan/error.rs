@@ -1,9 +1,6 @@
 //! What can be wrong with a Dockerfile that is well formed.
 
-use crate::{
-    dockerfile::{Span, words::WordError},
-    image::Platform,
-};
+use crate::dockerfile::{Span, words::WordError};
 
 /// Why a Dockerfile cannot be planned, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,9 +68,6 @@ pub enum Problem {
     /// Several sources need a directory as destination.
     #[error("several sources need a directory as destination: end `{0}` with a slash")]
     DestinationNotDirectory(String),
-    /// A platform other than the one that `RUN` works on.
-    #[error("cannot build for {0} here: this machine runs {1}")]
-    Platform(Platform, Platform),
     /// Part of the Dockerfile reference that this version cannot do.
     #[error("{0} is not supported yet")]
     NotYet(String),

@@ -66,11 +66,6 @@ impl Globals {
             None => self.automatic.get(name).map(String::as_str),
         }
     }
-
-    /// The names that a `FROM` may use, for hints.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().chain(self.automatic.keys()).map(String::as_str)
-    }
 }
 
 /// What the instructions of one stage see.
@@ -104,11 +99,6 @@ impl Scope {
     pub(crate) fn args(&self) -> impl Iterator<Item = (&str, &str)> {
         self.args.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
     }
-
-    /// The names of the declared arguments.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.args.iter().map(|(name, _)| name.as_str())
-    }
 }
 
 #[cfg(test)]
@@ -139,6 +129,5 @@ mod tests {
         scope.declare("X", None, &given(&[]), &Globals::default());
         assert_eq!(scope.arg("X"), None);
         assert_eq!(scope.args().count(), 0);
-        assert_eq!(scope.names().collect::<Vec<_>>(), ["X"]);
     }
 }

@@ -94,7 +94,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         limits: builder.limits,
         platform: platform.clone(),
         sink: builder.sink.clone(),
-        readers: Arc::new(Readers::default()),
+        readers: Arc::new(Readers::new(store.clone())),
         slots: Slots::default(),
     });
     let solved = solver.clone().solve().await;

@@ -1,6 +1,6 @@
 //! Why a step could not be carried out.
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use super::user::UserError;
 use crate::{context::ContextError, executor::ExecutorError, store::StoreError};
@@ -24,14 +24,6 @@ pub enum StepError {
     /// A layer could not be read or written.
     #[error("cannot read or write a layer")]
     Squash(#[from] hypr_squash::Error),
-    /// A layer's file could not be opened.
-    #[error("cannot open the layer {}", path.display())]
-    OpenLayer {
-        /// The squashfs file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
     /// The process's changes are not a layer.
     #[error("cannot take the step's changes")]
     Changes(#[source] hypr_squash::Error),

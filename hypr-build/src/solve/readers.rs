@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,23 +11,27 @@ use super::error::StepError;
 use crate::{
     digest::Digest,
     snapshot::{Layer, Snapshot},
+    store::Store,
 };
 
 /// The layers that a build has opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Readers {
+    store: Store,
     open: Mutex<HashMap<Digest, Arc<Reader>>>,
 }
 
 impl Readers {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, open: Mutex::default() }
+    }
+
     /// The layer, opened now or before.
     pub(crate) fn layer(&self, layer: &Layer) -> Result<Arc<Reader>, StepError> {
         if let Some(reader) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&layer.id.file) {
             return Ok(reader.clone());
         }
-        let path = layer.path();
-        let file = File::open(path).map_err(|source| StepError::OpenLayer { path: path.to_owned(), source })?;
-        let reader = Arc::new(Reader::open(file)?);
+        let reader = Arc::new(self.store.open_layer(layer)?);
         // Two threads may have opened it at once; either reader will do.
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.id.file, reader.clone());
         Ok(reader)
