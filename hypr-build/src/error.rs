@@ -33,7 +33,7 @@ pub enum Error {
         /// The line, a caret under what is wrong.
         excerpt: String,
         /// What is wrong with it.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// What was asked for does not fit the Dockerfile.
     #[error("cannot build {file}")]
@@ -41,7 +41,7 @@ pub enum Error {
         /// The Dockerfile.
         file: String,
         /// What does not fit.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// A `RUN` command ended with a non-zero status.
     #[error("{at}: `{command}` exited with status {status}")]
@@ -178,12 +178,12 @@ impl Error {
 
     /// A fault of the plan, with the line that it is about.
     pub(crate) fn plan(file: &str, dockerfile: &Dockerfile, source: PlanError) -> Self {
-        let Some(span) = source.span else { return Self::Request { file: file.to_owned(), source } };
+        let Some(span) = source.span else { return Self::Request { file: file.to_owned(), source: Box::new(source) } };
         let line = dockerfile.source.line(span.start);
         let statement =
             dockerfile.statements.iter().find(|statement| (statement.line..=statement.end_line).contains(&line));
         let instruction = statement.map(|statement| statement.text.clone()).unwrap_or_default();
         let excerpt = dockerfile.source.render(file, span, &source.to_string(), None);
-        Self::Plan { at: Location { file: file.to_owned(), line }, instruction, excerpt, source }
+        Self::Plan { at: Location { file: file.to_owned(), line }, instruction, excerpt, source: Box::new(source) }
     }
 }

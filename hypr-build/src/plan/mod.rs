@@ -10,11 +10,13 @@ mod graph;
 mod order;
 mod path;
 mod ports;
+mod run;
 mod shell;
 mod stage;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,22 +1,18 @@
 //! One stage: its instructions in order, each either a step of the graph or a change of the configuration.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     CacheUse, Request, Warning, configure,
     error::{PlanError, Problem},
     expand::Words,
-    graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Script, Step, StepId, Workdir},
+    graph::{Graph, ImageRequest, Operation, Origin, Step, StepId, Workdir},
     path, shell,
-    stages::{Source, StageBase, Stages, Task},
+    stages::{StageBase, Stages, Task},
     variables::{Scope, is_proxy},
 };
 use crate::{
-    dockerfile::{self, Command, Escape, Heredoc, Instruction, Script as ParsedScript, Span, Spanned},
-    executor::Network,
+    dockerfile::{self, Command, Escape, Instruction, Spanned},
     image::{Healthcheck, History, ImageConfig, Platform},
     progress::StepInfo,
 };
@@ -223,169 +219,6 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn run(&mut self, state: &mut State, task: &Task<'_>, run: &dockerfile::Run) -> Result<(), PlanError> {
-        let not_yet = |what: &str, span: Span| Err(Problem::NotYet(what.to_owned()).at(task.span(span)));
-        if let Some(mount) = run.mounts.first() {
-            return not_yet("RUN --mount", mount.span);
-        }
-        if let Some(device) = run.devices.first() {
-            return not_yet("RUN --device", device.span);
-        }
-        let words = self.words(state, task);
-        if let Some(security) = &run.security {
-            match words.word(security)?.as_str() {
-                "sandbox" => {}
-                "insecure" => {
-                    let message = "--security=insecure is refused: no sandbox of this version can grant it";
-                    return Err(Problem::NotAllowed(message.to_owned()).at(task.span(security.span)));
-                }
-                _ => {
-                    let expected = "sandbox or insecure";
-                    return Err(Problem::Value { value: security.value.clone(), expected }.at(task.span(security.span)));
-                }
-            }
-        }
-        let network = match &run.network {
-            None => self.request.network,
-            Some(word) => match words.word(word)?.as_str() {
-                "default" => self.request.network,
-                "none" => Network::None,
-                "host" if self.request.network == Network::Host => Network::Host,
-                "host" => {
-                    let message = "--network=host is not allowed; allow it with `hypr build --network host`";
-                    return Err(Problem::NotAllowed(message.to_owned()).at(task.span(word.span)));
-                }
-                _ => {
-                    let expected = "default, none or host";
-                    return Err(Problem::Value { value: word.value.clone(), expected }.at(task.span(word.span)));
-                }
-            },
-        };
-        drop(words);
-        let config = &state.built.config.config;
-        let (args, script) = match run.script() {
-            ParsedScript::Shell(line) => (shell::with_shell(&config.shell, &line), None),
-            ParsedScript::Exec(args) => (values(args), None),
-            ParsedScript::File { name, text } => {
-                let path = format!("/dev/pipes/{name}");
-                (vec![path.clone()], Some(Script { path, text: text.into_owned() }))
-            }
-        };
-        let given: Vec<(&str, &str)> = self
-            .request
-            .args
-            .iter()
-            .filter(|(name, _)| is_proxy(name))
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let (env, unkeyed) = environment(&config.env, &state.scope, &given);
-        let arguments: Vec<String> = state
-            .scope
-            .args()
-            .filter(|(name, _)| !is_proxy(name) && config.env(name).is_none())
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let command = match &script {
-            Some(script) => script.text.clone(),
-            None => match &run.command {
-                Command::Shell(_) => args.join(" "),
-                Command::Exec(_) => args.join(" "),
-            },
-        };
-        let text = match arguments.len() {
-            0 => format!("RUN {command}"),
-            count => format!("RUN |{count} {} {command}", arguments.join(" ")),
-        };
-        let run = Run {
-            args,
-            script,
-            env,
-            unkeyed,
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
-            user: config.user.clone(),
-            network,
-            command: task.statement.text.clone(),
-        };
-        self.step(state, task, text, Operation::Run(run));
-        Ok(())
-    }
-
-    fn copy(
-        &mut self,
-        stage: usize,
-        state: &mut State,
-        task: &Task<'_>,
-        copy: &dockerfile::Copy,
-    ) -> Result<(), PlanError> {
-        if copy.parents {
-            return Err(Problem::NotYet("COPY --parents".to_owned()).at(task.span(task.statement.span)));
-        }
-        let from = match &copy.from {
-            None => Files::Context,
-            Some(from) => {
-                let source = self.stages.source(self.request, stage, from);
-                match source.map_err(|problem| problem.at(task.span(from.span)))? {
-                    Source::Context(name) => Files::Named(name),
-                    Source::Stage(source) => Files::Tree(self.built[&source].origin.clone()),
-                    Source::Image(image) if image.name == "scratch" => Files::Tree(Origin::Scratch),
-                    Source::Image(image) => Files::Tree(Origin::Image(image)),
-                }
-            }
-        };
-        let words = self.words(state, task);
-        let transfer = Transfer {
-            sources: copy.sources.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
-            heredocs: &copy.heredocs,
-            destination: &copy.destination,
-            chown: copy.chown.as_ref(),
-            chmod: copy.chmod.as_ref(),
-            exclude: &copy.exclude,
-        };
-        let operation = Copy { link: copy.link, ..transfer.copy(state, task, &words, from)? };
-        drop(words);
-        self.files(state, task, "COPY", operation);
-        Ok(())
-    }
-
-    fn add(&mut self, state: &mut State, task: &Task<'_>, add: &dockerfile::Add) -> Result<(), PlanError> {
-        let words = self.words(state, task);
-        let mut sources = Vec::new();
-        for word in &add.sources {
-            let source = words.word(word)?;
-            if let Some(kind) = remote(&source) {
-                return Err(Problem::NotYet(format!("ADD of {kind}")).at(task.span(word.span)));
-            }
-            sources.push(source);
-        }
-        if let Some(checksum) = &add.checksum {
-            let message = "--checksum is for remote sources; the sources here are files of the context";
-            return Err(Problem::NotAllowed(message.to_owned()).at(task.span(checksum.span)));
-        }
-        let transfer = Transfer {
-            sources,
-            heredocs: &add.heredocs,
-            destination: &add.destination,
-            chown: add.chown.as_ref(),
-            chmod: add.chmod.as_ref(),
-            exclude: &add.exclude,
-        };
-        let copy = transfer.copy(state, task, &words, Files::Context)?;
-        let operation = Copy { link: add.link, unpack: add.unpack.unwrap_or(true), ..copy };
-        drop(words);
-        self.files(state, task, "ADD", operation);
-        Ok(())
-    }
-
-    fn files(&mut self, state: &mut State, task: &Task<'_>, name: &str, copy: Copy) {
-        let mut words = vec![name.to_owned()];
-        words.extend(copy.chown.iter().map(|owner| format!("--chown={owner}")));
-        words.extend(copy.chmod.iter().map(|mode| format!("--chmod={mode}")));
-        words.extend(copy.sources.iter().cloned());
-        words.extend(copy.inline.iter().map(|(name, _)| format!("<<{name}")));
-        words.push(copy.destination.clone());
-        self.step(state, task, words.join(" "), Operation::Copy(copy));
-    }
-
     fn workdir(
         &mut self,
         state: &mut State,
@@ -410,7 +243,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn step(&mut self, state: &mut State, task: &Task<'_>, text: String, operation: Operation) {
+    pub(super) fn step(&mut self, state: &mut State, task: &Task<'_>, text: String, operation: Operation) {
         state.done += 1;
         let info = StepInfo {
             id: 0,
@@ -427,7 +260,7 @@ impl Builder<'_, '_> {
     }
 
     /// Expansion with what is visible at this point of the stage.
-    fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<impl Fn(&str) -> Option<&'s str> + 's> {
+    pub(super) fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<impl Fn(&str) -> Option<&'s str> + 's> {
         let config = &state.built.config.config;
         let scope = &state.scope;
         // A trigger was written in another file, whose escape character is not known any more.
@@ -440,9 +273,9 @@ impl Builder<'_, '_> {
 }
 
 /// A stage half-way.
-struct State {
-    built: Built,
-    scope: Scope,
+pub(super) struct State {
+    pub(super) built: Built,
+    pub(super) scope: Scope,
     /// Whether `CMD` was set in this stage.
     cmd_is_own: bool,
     label: Arc<str>,
@@ -462,52 +295,6 @@ impl State {
     }
 }
 
-/// What COPY and ADD have in common, before expansion.
-struct Transfer<'w> {
-    /// Expanded already: ADD looks at them first.
-    sources: Vec<String>,
-    heredocs: &'w [Heredoc],
-    destination: &'w Spanned<String>,
-    chown: Option<&'w Spanned<String>>,
-    chmod: Option<&'w Spanned<String>>,
-    exclude: &'w [Spanned<String>],
-}
-
-impl Transfer<'_> {
-    fn copy<'v, F: Fn(&str) -> Option<&'v str> + 'v>(
-        self,
-        state: &State,
-        task: &Task<'_>,
-        words: &Words<F>,
-        from: Files,
-    ) -> Result<Copy, PlanError> {
-        let mut inline = Vec::new();
-        for heredoc in self.heredocs {
-            let body = heredoc.body();
-            let body = if heredoc.expand { words.body(&body, heredoc.span)? } else { body.into_owned() };
-            inline.push((heredoc.name.clone(), body.into_bytes()));
-        }
-        let destination = words.word(self.destination)?;
-        let destination = path::destination(&state.built.config.config.working_dir, &destination);
-        if self.sources.len() + inline.len() > 1 && !destination.ends_with('/') {
-            let span = task.span(self.destination.span);
-            return Err(Problem::DestinationNotDirectory(destination).at(span));
-        }
-        let optional = |word: Option<&Spanned<String>>| word.map(|word| words.word(word)).transpose();
-        Ok(Copy {
-            from,
-            sources: self.sources,
-            inline,
-            destination,
-            chown: optional(self.chown)?.filter(|owner| !owner.is_empty()),
-            chmod: optional(self.chmod)?.filter(|mode| !mode.is_empty()),
-            exclude: self.exclude.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
-            link: false,
-            unpack: false,
-        })
-    }
-}
-
 /// What `FROM scratch` begins with. Docker gives such an image a search path too.
 fn scratch(platform: &Platform) -> ImageConfig {
     let mut config = ImageConfig::new(platform);
@@ -520,19 +307,6 @@ fn makes_step(instruction: &Instruction) -> bool {
     matches!(instruction, Instruction::Run(_) | Instruction::Copy(_) | Instruction::Add(_) | Instruction::Workdir(_))
 }
 
-/// What kind of remote source `ADD` is asked for, if it is one.
-fn remote(source: &str) -> Option<&'static str> {
-    let is_git = source.starts_with("git@")
-        || source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || source.split('#').next().is_some_and(|url| url.starts_with("http") && url.ends_with(".git"));
-    match source {
-        _ if is_git => Some("a git repository"),
-        _ if source.starts_with("http://") || source.starts_with("https://") => Some("a URL"),
-        _ => None,
-    }
-}
-
 /// CMD and ENTRYPOINT: an empty form resets.
 fn arguments(shell: &[String], command: &Command) -> Vec<String> {
     match command {
@@ -542,34 +316,6 @@ fn arguments(shell: &[String], command: &Command) -> Vec<String> {
     }
 }
 
-fn values(words: &[Spanned<String>]) -> Vec<String> {
+pub(super) fn values(words: &[Spanned<String>]) -> Vec<String> {
     words.iter().map(|word| word.value.clone()).collect()
-}
-
-/// A RUN's environment: the image's variables, the declared arguments that none of them hides, a search path, and
-/// apart from these the proxies, which are in no key.
-fn environment(
-    image: &[String],
-    scope: &Scope,
-    proxies: &[(&str, &str)],
-) -> (Vec<(String, String)>, Vec<(String, String)>) {
-    let mut env: Vec<(String, String)> = Vec::new();
-    let mut seen = BTreeSet::new();
-    let set = |env: &mut Vec<(String, String)>, seen: &mut BTreeSet<String>, name: &str, value: &str| {
-        if seen.insert(name.to_owned()) {
-            env.push((name.to_owned(), value.to_owned()));
-        }
-    };
-    for (name, value) in image.iter().filter_map(|entry| entry.split_once('=')) {
-        set(&mut env, &mut seen, name, value);
-    }
-    set(&mut env, &mut seen, "PATH", shell::DEFAULT_PATH);
-    for (name, value) in scope.args().filter(|(name, _)| !is_proxy(name)) {
-        set(&mut env, &mut seen, name, value);
-    }
-    let mut unkeyed = Vec::new();
-    for (name, value) in scope.args().filter(|(name, _)| is_proxy(name)).chain(proxies.iter().copied()) {
-        set(&mut unkeyed, &mut seen, name, value);
-    }
-    (env, unkeyed)
 }

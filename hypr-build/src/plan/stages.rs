@@ -215,9 +215,8 @@ fn target(stages: &[Stage<'_>], names: &BTreeMap<String, usize>, target: Option<
 /// Parses a trigger, which the image's configuration holds as text.
 fn trigger(text: &str, place: Span) -> Result<Statement, PlanError> {
     let malformed = |reason: String| Problem::Trigger { trigger: text.to_owned(), reason }.at(place);
-    // A file needs a FROM; the trigger is what follows it.
-    let parsed = dockerfile::parse(&format!("FROM scratch\n{text}")).map_err(|errors| malformed(errors.to_string()))?;
-    let mut statements = parsed.statements.into_iter().skip(1);
+    let parsed = dockerfile::parse_trigger(text).map_err(|errors| malformed(errors.to_string()))?;
+    let mut statements = parsed.statements.into_iter();
     match (statements.next(), statements.next()) {
         (Some(statement), None) => Ok(statement),
         _ => Err(malformed(String::from("it is not one instruction"))),

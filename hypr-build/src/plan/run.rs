@@ -1,0 +1,125 @@
+//! `RUN`: command line, environment and network of its process.
+
+use std::collections::BTreeSet;
+
+use super::{
+    error::{PlanError, Problem},
+    graph::{Operation, Run, Script},
+    shell,
+    stage::{Builder, State, values},
+    stages::Task,
+    variables::{BuildArgs, Scope, is_proxy},
+};
+use crate::{
+    dockerfile::{self, Script as Written, Span},
+    executor::Network,
+};
+
+impl Builder<'_, '_> {
+    pub(super) fn run(&mut self, state: &mut State, task: &Task<'_>, run: &dockerfile::Run) -> Result<(), PlanError> {
+        let not_yet = |what: &str, span: Span| Err(Problem::NotYet(what.to_owned()).at(task.span(span)));
+        if let Some(mount) = run.mounts.first() {
+            return not_yet("RUN --mount", mount.span);
+        }
+        if let Some(device) = run.devices.first() {
+            return not_yet("RUN --device", device.span);
+        }
+        let words = self.words(state, task);
+        if let Some(security) = &run.security {
+            match words.word(security)?.as_str() {
+                "sandbox" => {}
+                "insecure" => {
+                    let message = "--security=insecure is refused: no sandbox of this version can grant it";
+                    return Err(Problem::NotAllowed(message.to_owned()).at(task.span(security.span)));
+                }
+                _ => {
+                    let expected = "sandbox or insecure";
+                    return Err(Problem::Value { value: security.value.clone(), expected }.at(task.span(security.span)));
+                }
+            }
+        }
+        let network = match &run.network {
+            None => self.request.network,
+            Some(word) => match words.word(word)?.as_str() {
+                "default" => self.request.network,
+                "none" => Network::None,
+                "host" if self.request.network == Network::Host => Network::Host,
+                "host" => {
+                    let message = "--network=host is not allowed; allow it with `hypr build --network host`";
+                    return Err(Problem::NotAllowed(message.to_owned()).at(task.span(word.span)));
+                }
+                _ => {
+                    let expected = "default, none or host";
+                    return Err(Problem::Value { value: word.value.clone(), expected }.at(task.span(word.span)));
+                }
+            },
+        };
+        drop(words);
+        let config = &state.built.config.config;
+        let (args, script) = match run.script() {
+            Written::Shell(line) => (shell::with_shell(&config.shell, &line), None),
+            Written::Exec(args) => (values(args), None),
+            Written::File { name, text } => {
+                let path = format!("/dev/pipes/{name}");
+                (vec![path.clone()], Some(Script { path, text: text.into_owned() }))
+            }
+        };
+        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.scope, self.request.args);
+        let arguments: Vec<String> = state
+            .scope
+            .args()
+            .filter(|(name, _)| !is_proxy(name) && config.env(name).is_none())
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let command = match &script {
+            Some(script) => script.text.clone(),
+            None => args.join(" "),
+        };
+        let text = match arguments.len() {
+            0 => format!("RUN {command}"),
+            count => format!("RUN |{count} {} {command}", arguments.join(" ")),
+        };
+        let run = Run {
+            args,
+            script,
+            env,
+            unkeyed,
+            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            user: config.user.clone(),
+            network,
+            command: task.statement.text.clone(),
+        };
+        self.step(state, task, text, Operation::Run(run));
+        Ok(())
+    }
+}
+
+/// The variables of a process.
+struct Environment {
+    keyed: Vec<(String, String)>,
+    /// Proxies, which no key holds.
+    unkeyed: Vec<(String, String)>,
+}
+
+/// A `RUN`'s environment: the image's variables, a search path, the declared arguments that none of these hides, and
+/// the proxies that were given, declared or not.
+fn environment(image: &[String], scope: &Scope, given: &BuildArgs) -> Environment {
+    let mut environment = Environment { keyed: Vec::new(), unkeyed: Vec::new() };
+    let mut seen = BTreeSet::new();
+    let mut set = |list: &mut Vec<(String, String)>, name: &str, value: &str| {
+        if seen.insert(name.to_owned()) {
+            list.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    for (name, value) in image.iter().filter_map(|entry| entry.split_once('=')) {
+        set(&mut environment.keyed, name, value);
+    }
+    set(&mut environment.keyed, "PATH", shell::DEFAULT_PATH);
+    for (name, value) in scope.args() {
+        set(if is_proxy(name) { &mut environment.unkeyed } else { &mut environment.keyed }, name, value);
+    }
+    for (name, value) in given.iter().filter(|(name, _)| is_proxy(name)) {
+        set(&mut environment.unkeyed, name, value);
+    }
+    environment
+}
