@@ -94,8 +94,7 @@ fn needs(
         StageBase::Stage(base) => needs.push((*base, this.from.span)),
         StageBase::Image(image) => want(image, this.from.line),
     }
-    let Some(tasks) = stages.tasks(stage, images)? else { return Ok(needs) };
-    for task in &tasks {
+    for task in &stages.tasks(stage, images)? {
         let Instruction::Copy(copy) = &task.statement.instruction else { continue };
         let Some(from) = &copy.from else { continue };
         let span = task.span(from.span);

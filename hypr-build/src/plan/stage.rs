@@ -39,7 +39,7 @@ impl Builder<'_, '_> {
     /// Builds the stage with this number; what it needs is built already.
     pub(crate) fn build(mut self, stage: usize, warnings: &mut Vec<Warning>) -> Result<Built, PlanError> {
         let this = &self.stages.stages[stage];
-        let tasks = self.stages.tasks(stage, self.images)?.expect("a stage is ordered once its base is known");
+        let tasks = self.stages.tasks(stage, self.images)?;
         let base = match &this.base {
             StageBase::Scratch => {
                 Built { config: scratch(&this.platform), origin: Origin::Scratch, history: Vec::new() }

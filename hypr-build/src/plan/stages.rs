@@ -124,12 +124,13 @@ impl<'a> Stages<'a> {
         self.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"))
     }
 
-    /// The instructions of a stage: what its base triggers, then its own. `None` when its base image is not known yet.
+    /// The instructions of a stage: what its base triggers, then its own. Triggers of an image whose configuration is not
+    /// known are missing.
     pub(crate) fn tasks(
         &self,
         stage: usize,
         images: &BTreeMap<ImageRequest, ImageConfig>,
-    ) -> Result<Option<Vec<Task<'a>>>, PlanError> {
+    ) -> Result<Vec<Task<'a>>, PlanError> {
         let this = &self.stages[stage];
         let place = Some(this.from.span);
         let line = this.from.line;
@@ -148,15 +149,14 @@ impl<'a> Stages<'a> {
                 }
             }
             StageBase::Image(request) => {
-                let Some(config) = images.get(request) else { return Ok(None) };
-                for text in &config.config.on_build {
+                for text in images.get(request).map_or(&[][..], |config| &config.config.on_build) {
                     tasks.push(Task { statement: Cow::Owned(trigger(text, this.from.span)?), place, line });
                 }
             }
         }
         let own = this.statements.iter();
         tasks.extend(own.map(|s| Task { statement: Cow::Borrowed(s), place: None, line: s.line }));
-        Ok(Some(tasks))
+        Ok(tasks)
     }
 
     /// What `--from` stands for in `stage`: a named context, a stage by name or number, else an image.
