@@ -41,6 +41,12 @@ pub trait Executor: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Fails when the sandbox cannot be started, is lost, or went over one of `step.limits`.
     async fn run(&self, step: RunStep<'_>, io: &mut dyn StepIo) -> Result<RunOutcome, ExecutorError>;
+
+    /// Waits until nothing is left of steps that have ended or were given up.
+    ///
+    /// What a step wrote may take long to remove, so [`run`](Self::run) need not wait for it. A build waits once, at
+    /// its end.
+    async fn settle(&self) {}
 }
 
 /// What an executor is asked to run.

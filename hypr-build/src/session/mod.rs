@@ -83,6 +83,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
     let locations: Vec<(usize, String)> =
         graph.steps.iter().map(|step| (step.info.line, step.info.text.to_string())).collect();
     let trees: Vec<Arc<dyn Tree>> = context.iter().cloned().chain(contexts.trees().into_values()).collect();
+    let settling = executor.clone();
     let solver = Arc::new(Solver {
         store: store.clone(),
         graph,
@@ -102,6 +103,9 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
     let kept = blocking(move || trees.iter().try_for_each(|tree| Ok(tree.save()?))).await;
     if let Err(error) = kept {
         tracing::warn!("the digests of the context's files are not kept: {error}");
+    }
+    if let Some(executor) = settling {
+        executor.settle().await;
     }
     let solved = solved.map_err(|Failed { step, error }| {
         let (line, instruction) = locations[step].clone();

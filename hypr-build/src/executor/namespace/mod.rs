@@ -58,7 +58,7 @@ const HOST_NAME: &str = "hypr";
 /// Runs steps in namespaces of the host's kernel.
 ///
 /// Layers stay mounted as long as the executor lives, so one executor serves a whole build. Dropping it waits for
-/// what was abandoned to be removed.
+/// what its steps left to be removed; [`settle`](Executor::settle) does so without blocking.
 #[derive(Debug)]
 pub struct NamespaceExecutor {
     scratch_root: PathBuf,
@@ -221,8 +221,14 @@ impl Executor for NamespaceExecutor {
         };
         let result = result.map_err(|error| machine.explain(error));
         drop(session);
-        sandbox.finish().await;
+        drop(sandbox);
         result
+    }
+
+    async fn settle(&self) {
+        let cleanups = Arc::clone(&self.cleanups);
+        // A panic in there is one of a cleanup, which has nothing left to do.
+        let _ = tokio::task::spawn_blocking(move || cleanups.wait()).await;
     }
 }
 

@@ -71,14 +71,6 @@ impl Sandbox {
     pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
         self.parts.as_ref().map(|parts| &parts.cgroup)
     }
-
-    /// Waits until nothing of the sandbox is left. The channel has been closed.
-    pub(crate) async fn finish(mut self) {
-        if let Some(parts) = self.parts.take() {
-            // It runs to its end even if nobody waits for it any more.
-            let _ = tokio::task::spawn_blocking(move || parts.clean_up()).await;
-        }
-    }
 }
 
 /// What the agent is set up with.
@@ -115,7 +107,7 @@ impl Parts {
     }
 }
 
-/// The sandboxes that were abandoned and are being removed. The last owner waits for them.
+/// The sandboxes that are being removed, aside from the steps that follow. The last owner waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Cleanups(Mutex<Vec<JoinHandle<()>>>);
 
@@ -131,10 +123,18 @@ impl Cleanups {
     }
 }
 
-impl Drop for Cleanups {
-    fn drop(&mut self) {
-        for cleanup in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+impl Cleanups {
+    /// Waits, blocking, for those that are being removed now.
+    pub(crate) fn wait(&self) {
+        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for cleanup in running {
             let _ = cleanup.join();
         }
+    }
+}
+
+impl Drop for Cleanups {
+    fn drop(&mut self) {
+        self.wait();
     }
 }
