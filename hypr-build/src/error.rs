@@ -91,7 +91,7 @@ pub enum Error {
     },
     /// The context cannot be used.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Context(Box<ContextError>),
     /// A `.dockerignore` is not well formed.
     #[error("{file}:{line}: {pattern:?} is not a pattern")]
     Ignore {
@@ -120,7 +120,7 @@ pub enum Error {
     Platform(#[from] InvalidPlatform),
     /// An image could not be taken in.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(Box<ImageError>),
     /// `SOURCE_DATE_EPOCH` is not a number.
     #[error("SOURCE_DATE_EPOCH is not a number of seconds: {value:?}")]
     SourceDateEpoch {
@@ -140,7 +140,7 @@ pub enum Error {
     Export(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The runtime went away during the build.
     #[error("the build was cancelled")]
     Cancelled,
@@ -158,6 +158,24 @@ pub struct Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::Image(Box::new(error))
+    }
+}
+
+impl From<ContextError> for Error {
+    fn from(error: ContextError) -> Self {
+        Self::Context(Box::new(error))
     }
 }
 
