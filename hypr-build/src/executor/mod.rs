@@ -2,7 +2,7 @@
 
 mod capabilities;
 mod namespace;
-#[cfg_attr(not(test), expect(dead_code, reason = "one half of it is the agent's"))]
+#[expect(dead_code, reason = "one half of it is the agent's")]
 #[path = "../../agent/protocol.rs"]
 mod protocol;
 mod seccomp;

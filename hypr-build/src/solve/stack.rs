@@ -56,7 +56,7 @@ impl Solver {
             .work(move || {
                 let pending = store.new_layer()?;
                 let options = Options { threads: NonZeroUsize::MIN, ..Options::default() };
-                let options = MergeOptions { options, keep_whiteouts: true, ..MergeOptions::default() };
+                let options = MergeOptions { options, keep_whiteouts: true };
                 let summary = merge(&readers.layers(&group)?, pending.file().try_clone()?, &options)?;
                 Ok(pending.publish(&summary)?)
             })

@@ -124,8 +124,11 @@ async fn talk(stream: TcpStream, answer: impl FnOnce(Request) -> Answer) -> std:
     }
     head += "\r\n";
     stream.write_all(head.as_bytes()).await?;
-    while answer.endless {
-        stream.write_all(&answer.body).await?;
+    if answer.endless {
+        // Until whoever asked hangs up.
+        loop {
+            stream.write_all(&answer.body).await?;
+        }
     }
     stream.write_all(&answer.body[..answer.cut.unwrap_or(answer.body.len())]).await?;
     stream.flush().await?;

@@ -132,7 +132,8 @@ async fn wrong_diff_id_is_refused() {
 
 #[tokio::test]
 async fn documents_that_make_no_sense_are_refused() {
-    let cases: [(fn(&mut Image), &str); 5] = [
+    type Spoil = fn(&mut Image);
+    let cases: [(Spoil, &str); 5] = [
         (|image| image.config["rootfs"]["diff_ids"] = json!([]), "0 diff ids"),
         (|image| image.config["rootfs"]["diff_ids"][0] = json!("sha256:../../etc/passwd"), "sha256:"),
         (|image| image.config["config"]["Env"] = json!("A=b"), "configuration"),
