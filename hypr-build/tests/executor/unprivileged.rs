@@ -1,7 +1,7 @@
 //! The contract once more, as a user who is not root: these tests run themselves again as such a user.
 //!
-//! The user exists in a mount namespace alone, which has files of its own over those in `/etc` that name users and
-//! lend them ids.
+//! The user exists in a mount namespace alone, which has an `/etc` of its own that names users and lends them ids. It
+//! takes the place of the whole directory: a mount on a file ends when the host replaces the file.
 
 use std::{
     env, fs,
@@ -28,7 +28,7 @@ const USER: u32 = 54_321;
 
 /// Runs the tests of this program whose names contain one of `filters` as a user who is lent `ids`.
 fn run_as_user(ids: &str, filters: &[&str]) {
-    let needed = ["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/usr/bin/setpriv", "/etc/subuid", "/etc/subgid"];
+    let needed = ["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/usr/bin/setpriv"];
     if let Some(missing) = needed.into_iter().find(|path| !Path::new(path).exists()) {
         return eprintln!("skipped: there is no {missing}");
     }
@@ -37,17 +37,19 @@ fn run_as_user(ids: &str, filters: &[&str]) {
     }
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
-    write("passwd", &format!("root:x:0:0:root:/root:/bin/sh\nhypr-test:x:{USER}:{USER}::/:/bin/sh\n"));
-    write("subuid", ids);
-    write("subgid", ids);
-    write("program", "");
+    let etc = place.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    let users = format!("root:x:0:0:root:/root:/bin/sh\nhypr-test:x:{USER}:{USER}::/:/bin/sh\n");
+    let groups = format!("root:x:0:\nhypr-test:x:{USER}:\n");
+    for (name, text) in [("passwd", &*users), ("group", &groups), ("subuid", ids), ("subgid", ids)] {
+        fs::write(etc.join(name), text).unwrap();
+    }
+    fs::write(place.path().join("program"), "").unwrap();
     let temporary = place.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).unwrap();
 
-    let script = "cd \"$0\" && for f in passwd subuid subgid; do mount --bind $f /etc/$f; done \
-                  && mount --bind \"$1\" program && shift \
+    let script = "cd \"$0\" && mount --bind etc /etc && mount --bind \"$1\" program && shift \
                   && exec setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all \"$0/program\" \"$@\"";
     let mut command = Command::new("unshare");
     command
