@@ -1,5 +1,6 @@
 //! Whole workflows through the program, as a user has them: text in, exit status, messages and images out.
 
+mod add;
 mod cache;
 mod configuration;
 mod copy;
@@ -10,6 +11,7 @@ mod parse;
 mod refused;
 mod reproducible;
 mod run;
+mod sandbox;
 mod sources;
 mod squashfs;
 mod stages;

@@ -112,3 +112,17 @@ fn unused_build_arguments_are_told_but_do_not_stop_the_build() {
     let project = world.project("FROM busybox\nRUN true\n");
     world.build(&project, ["--progress", "plain", "--build-arg", "TYPO=1"]).ok().says("TYPO");
 }
+
+#[test]
+fn the_platform_is_known_to_stages_that_ask() {
+    let world = World::with_busybox();
+    let project = world.project(
+        "FROM --platform=$BUILDPLATFORM busybox AS base\nARG TARGETPLATFORM\nARG TARGETARCH\nARG BUILDOS\n\
+         RUN echo $TARGETPLATFORM $TARGETARCH $BUILDOS >/asked\nFROM busybox\nRUN echo \"[$TARGETARCH]\" >/not-asked\n\
+         COPY --from=base /asked /\n",
+    );
+    world.build(&project, ["-t", "a"]).ok();
+    let image = world.image("a");
+    assert_eq!(image.text_of("/asked"), "linux/amd64 amd64 linux\n");
+    assert_eq!(image.text_of("/not-asked"), "[]\n");
+}
