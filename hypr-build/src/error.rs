@@ -64,12 +64,14 @@ pub enum Error {
         source: Box<StepError>,
     },
     /// A base image could not be had.
-    #[error("{at}: cannot get the image `{name}`")]
+    #[error("{at}: cannot get the image `{name}`{}", known(.stages))]
     Base {
         /// The place that asks for it.
         at: Location,
         /// The image as the Dockerfile names it.
         name: String,
+        /// The stages that it may have been meant to be, if it looks like the name of one.
+        stages: Vec<String>,
         /// Why.
         source: Box<ImageError>,
     },
@@ -144,6 +146,10 @@ pub enum Error {
     /// The runtime went away during the build.
     #[error("the build was cancelled")]
     Cancelled,
+}
+
+fn known(stages: &[String]) -> String {
+    if stages.is_empty() { String::new() } else { format!("; no stage has this name, there are {}", stages.join(", ")) }
 }
 
 /// A line of a Dockerfile: `app/Dockerfile:7`.

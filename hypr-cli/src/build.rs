@@ -154,6 +154,7 @@ impl BuildArgs {
         }
         for argument in &self.build_args {
             match argument.split_once('=') {
+                Some(("", _)) => return Err(Failure::Usage(format!("`--build-arg {argument}` has no name"))),
                 Some((name, value)) => builder = builder.build_arg(name, value),
                 // An argument without a value that the environment does not have is not given at all.
                 None => {

@@ -26,6 +26,17 @@ impl PartialEq for Dockerfile {
     }
 }
 
+impl Dockerfile {
+    /// The names of its stages in lower case, in order.
+    pub fn stage_names(&self) -> Vec<String> {
+        let name = |statement: &Statement| match &statement.instruction {
+            Instruction::From(from) => from.stage_name(),
+            _ => None,
+        };
+        self.statements.iter().filter_map(name).collect()
+    }
+}
+
 /// The `# name=value` lines that may open a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directives {

@@ -1,15 +1,28 @@
 //! What can be wrong with a Dockerfile that is well formed.
 
+use std::{error::Error, fmt};
+
 use crate::dockerfile::{Span, words::WordError};
 
 /// Why a Dockerfile cannot be planned, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanError {
     /// The place in the Dockerfile; `None` for what the build itself asked for.
     pub span: Option<Span>,
     /// What is wrong.
     pub problem: Problem,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl Error for PlanError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem.source()
+    }
 }
 
 /// What is wrong.

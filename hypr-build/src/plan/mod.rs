@@ -28,7 +28,7 @@ pub(crate) use self::{
 };
 use self::{stage::Built, stages::Stages};
 use crate::{
-    dockerfile::{Dockerfile, Instruction},
+    dockerfile::{Directives, Dockerfile, Instruction},
     executor::Network,
     image::{ImageConfig, Platform},
 };
@@ -102,6 +102,7 @@ pub(crate) enum Outcome {
 /// # Errors
 /// Fails on the first thing in the Dockerfile that cannot be built.
 pub(crate) fn plan(request: &Request<'_>, images: &BTreeMap<ImageRequest, ImageConfig>) -> Result<Outcome, PlanError> {
+    check_frontend(&request.dockerfile.directives)?;
     let stages = Stages::new(request)?;
     let order = match order::order(&stages, request, images)? {
         order::Order::Known(order) => order,
@@ -109,7 +110,7 @@ pub(crate) fn plan(request: &Request<'_>, images: &BTreeMap<ImageRequest, ImageC
     };
     let mut graph = Graph::default();
     let mut built: BTreeMap<usize, Built> = BTreeMap::new();
-    let mut warnings: Vec<Warning> = unused(request).into_iter().collect();
+    let mut warnings: Vec<Warning> = unused(request).into_iter().chain(without_effect(request, &stages)).collect();
     for stage in order {
         let result = stage::Builder { request, stages: &stages, images, built: &built, graph: &mut graph }
             .build(stage, &mut warnings)?;
@@ -120,6 +121,34 @@ pub(crate) fn plan(request: &Request<'_>, images: &BTreeMap<ImageRequest, ImageC
     let (target, renumbered) = graph.prune(origin);
     let history = history.into_iter().map(|step| step.and_then(|step| renumbered.get(&step).copied())).collect();
     Ok(Outcome::Ready(Box::new(Plan { graph, target, config, history, warnings })))
+}
+
+/// Refuses a frontend other than the Dockerfile's own: it would be another language.
+fn check_frontend(directives: &Directives) -> Result<(), PlanError> {
+    let Some(syntax) = &directives.syntax else { return Ok(()) };
+    let name = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
+    let name = name.split([':', '@']).next().unwrap_or(name);
+    match name {
+        "docker/dockerfile" | "docker/dockerfile-upstream" => Ok(()),
+        _ => Err(Problem::NotYet(format!("the frontend `{}`", syntax.value)).at(syntax.span)),
+    }
+}
+
+/// Warnings about what was asked for and means nothing here.
+fn without_effect(request: &Request<'_>, stages: &Stages<'_>) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(check) = &request.dockerfile.directives.check {
+        let line = Some(request.dockerfile.source.line(check.span.start));
+        let message = "build checks are not supported yet: `# check` has no effect".to_owned();
+        warnings.push(Warning { line, message });
+    }
+    if let CacheUse::Except(names) = request.cache {
+        for name in names.iter().filter(|name| !stages.has_label(name)) {
+            let message = format!("there is no stage `{name}` to leave out of the cache");
+            warnings.push(Warning { line: None, message });
+        }
+    }
+    warnings
 }
 
 /// A warning about the arguments that no `ARG` of the file asks for.

@@ -208,14 +208,15 @@ impl Builder<'_, '_> {
                 declared.push((declaration.name.value.clone(), default));
             }
         }
+        let mut shown = vec!["ARG".to_owned()];
         for (name, default) in declared {
             state.scope.declare(&name, default, self.request.args, &self.stages.globals);
-            let shown = match state.scope.arg(&name) {
-                Some(value) if !is_proxy(&name) => format!("ARG {name}={value}"),
-                _ => format!("ARG {name}"),
-            };
-            state.note(shown, None);
+            shown.push(match state.scope.arg(&name) {
+                Some(value) if !is_proxy(&name) => format!("{name}={value}"),
+                _ => name,
+            });
         }
+        state.note(shown.join(" "), None);
         Ok(())
     }
 

@@ -124,6 +124,11 @@ impl<'a> Stages<'a> {
         self.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"))
     }
 
+    /// Whether a stage is called so.
+    pub(crate) fn has_label(&self, label: &str) -> bool {
+        (0..self.stages.len()).any(|stage| self.label(stage) == label)
+    }
+
     /// The instructions of a stage: what its base triggers, then its own. Triggers of an image whose configuration is not
     /// known are missing.
     pub(crate) fn tasks(

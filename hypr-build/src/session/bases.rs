@@ -50,12 +50,19 @@ impl<'a> Bases<'a> {
     }
 
     /// Fetches images side by side, each named by a line of the Dockerfile `file`.
-    pub(super) async fn fetch(&mut self, wanted: BTreeMap<ImageRequest, usize>, file: &str) -> Result<(), Error> {
+    /// `stages` are the names that one of them may have been meant to be.
+    pub(super) async fn fetch(
+        &mut self,
+        wanted: BTreeMap<ImageRequest, usize>,
+        file: &str,
+        stages: &[String],
+    ) -> Result<(), Error> {
         let this = &*self;
         let fetched = try_join_all(wanted.into_iter().map(|(request, line)| async move {
             let image = this.one(&request).await.map_err(|source| Error::Base {
                 at: Location { file: file.to_owned(), line },
                 name: request.name.clone(),
+                stages: if request.name.contains(['/', ':', '@']) { Vec::new() } else { stages.to_vec() },
                 source: Box::new(source),
             })?;
             Ok::<_, Error>((request, image))

@@ -134,6 +134,12 @@ impl Export {
         let created = self.epoch.or(newest);
         let base = self.config.history.len() - self.history.len();
         let (inherited, own) = self.config.history.split_at_mut(base);
+        if let Some(epoch) = self.epoch {
+            let is_later = |time: &str| time.parse::<Timestamp>().is_ok_and(|time| time.0 > epoch);
+            for entry in inherited.iter_mut().filter(|entry| entry.created.as_deref().is_some_and(is_later)) {
+                entry.created = Some(Timestamp(epoch).to_string());
+            }
+        }
         let latest_inherited = inherited.iter().rev().find_map(|entry: &History| entry.created.clone());
         let mut time = created.map(|seconds| Timestamp(seconds).to_string()).or(latest_inherited);
         for (entry, step) in own.iter_mut().zip(&self.history) {

@@ -58,7 +58,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
     let Plan { graph, target, config, history, warnings } = loop {
         match plan::plan(&request, bases.configs()).map_err(invalid)? {
             Outcome::Ready(plan) => break *plan,
-            Outcome::Needs(wanted) => bases.fetch(wanted, &file).await?,
+            Outcome::Needs(wanted) => bases.fetch(wanted, &file, &dockerfile.stage_names()).await?,
         }
     };
     let warn = |line, message| builder.sink.event(Event::Warning { line, message });

@@ -39,6 +39,14 @@ pub enum StepError {
     /// `--exclude` is no pattern.
     #[error("`--exclude={0}` is not a pattern")]
     Exclude(String),
+    /// A path of the image leads nowhere.
+    #[error("cannot use `{path}` in the image: {reason}")]
+    Path {
+        /// As far as it could be followed.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Part of a path in the image is not a directory.
     #[error("cannot make `{0}` in the image: it exists and is not a directory")]
     NotDirectory(String),
@@ -56,6 +64,14 @@ pub enum StepError {
         count: usize,
         /// As written.
         destination: String,
+    },
+    /// An archive that `ADD` unpacks is not well formed.
+    #[error("cannot unpack `{path}`")]
+    Unpack {
+        /// The source.
+        path: String,
+        /// What is wrong with it.
+        source: hypr_squash::Error,
     },
     /// An archive that `ADD` cannot unpack in this version.
     #[error("`{path}` is a {kind} archive, which ADD cannot unpack yet; decompress it first, or COPY it")]

@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Ground {
     below: Overlay,
-    pub(super) arrangement: Arrangement,
+    arrangement: Arrangement,
 }
 
 /// What a path of the image is.
@@ -42,9 +42,27 @@ impl Ground {
         &self.below
     }
 
+    pub(super) fn arranged(&self, path: &[u8]) -> Option<&Entry> {
+        self.arrangement.get(path)
+    }
+
+    /// Arranges `entry` at `path`, in place of what is there.
+    pub(super) fn insert(&mut self, path: Vec<u8>, entry: Entry) {
+        self.arrangement.insert(path, entry);
+    }
+
     /// `path` (absolute, as text) with the image's own symbolic links followed, relative to the root.
     pub(super) fn resolve(&self, path: &str) -> Result<Vec<u8>, StepError> {
-        Ok(self.below.resolve(path.as_bytes(), b"")?.path)
+        self.resolve_bytes(path.as_bytes())
+    }
+
+    /// Like [`resolve`](Self::resolve), for a path that is no text.
+    pub(super) fn resolve_bytes(&self, path: &[u8]) -> Result<Vec<u8>, StepError> {
+        match self.below.resolve(path, b"") {
+            Ok(resolved) => Ok(resolved.path),
+            Err(hypr_squash::Error::Path { path, reason }) => Err(StepError::Path { path: shown(&path), reason }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What is at `path`, links not followed.
@@ -95,6 +113,15 @@ impl Ground {
     fn make(&mut self, path: &[u8], owner: Owner) {
         let metadata = Metadata { mode: 0o755, uid: owner.uid, gid: owner.gid, ..Metadata::default() };
         self.arrangement.insert(path.to_vec(), Entry { metadata, content: Content::Directory });
+    }
+
+    /// The finished arrangement. One that holds anything also holds the root as it is below: a layer without it would
+    /// give the root anew.
+    pub(super) fn finish(mut self) -> Result<Arrangement, StepError> {
+        if !self.arrangement.is_empty() {
+            self.keep(b"")?;
+        }
+        Ok(self.arrangement)
     }
 
     /// Arranges a directory of the tree below as it is there.

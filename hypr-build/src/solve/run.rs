@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hypr_squash::Overlay;
+use hypr_squash::{Metadata, Overlay, Reader};
 use oci_spec::runtime::{ProcessBuilder, UserBuilder};
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{
     executor::{RunStep, Script},
     plan::{Run, Step},
     snapshot::Snapshot,
-    store::Timestamp,
+    store::{PendingLayer, Timestamp},
 };
 
 /// The largest passwd or group file that is read: they are the image's, and so hostile.
@@ -67,14 +67,23 @@ impl Solver {
             if let Some(memory) = outcome.usage.peak_memory {
                 data.insert("peak-memory".to_owned(), memory.to_string());
             }
-            // A step that leaves the root alone, and nothing in it, has no layer.
+            // A step that changes neither the root nor anything in it has no layer.
             let layer = match summary.inodes {
-                0 | 1 => None,
+                0 | 1 if self.same_root(&pending, &below)? => None,
                 _ => Some(self.work(move || Ok(pending.publish(&summary)?)).await?),
             };
             Ok(Made { layer, data })
         })
         .await
+    }
+}
+
+impl Solver {
+    /// Whether the layer's root is that of the tree below it, times aside.
+    fn same_root(&self, pending: &PendingLayer, below: &Snapshot) -> Result<bool, StepError> {
+        let root = Reader::open(pending.file().try_clone()?)?.root().metadata()?;
+        let root_below = self.readers.overlay(below)?.root()?.metadata()?;
+        Ok(Metadata { mtime: 0, ..root } == Metadata { mtime: 0, ..root_below })
     }
 }
 

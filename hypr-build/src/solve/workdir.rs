@@ -1,11 +1,9 @@
 //! `WORKDIR`: the directory exists afterwards.
 
-use std::collections::BTreeMap;
-
 use super::{
-    Made, Solved, Solver,
+    Solved, Solver,
     error::StepError,
-    ground::{Ground, Owner},
+    ground::{Found, Ground, Owner},
     key,
     run::accounts,
 };
@@ -23,22 +21,15 @@ impl Solver {
                 let mut ground = Ground::new(readers.overlay(&snapshot)?);
                 let target = ground.resolve(&path)?;
                 // A directory that is there keeps its owner and needs no layer.
-                if ground.find(&target)? == super::ground::Found::Directory {
-                    return Ok(ground.arrangement);
+                if ground.find(&target)? == Found::Directory {
+                    return ground.finish();
                 }
                 let user = accounts(ground.below())?.user(&user)?;
                 ground.directory(&target, Owner { uid: user.uid, gid: user.gid })?;
-                Ok(ground.arrangement)
+                ground.finish()
             })
             .await?;
         let key = key::arranged(self, "workdir", &arrangement);
-        self.cached(step, parent, key, None, || async move {
-            let layer = match arrangement.is_empty() {
-                true => None,
-                false => Some(self.pack(arrangement, Vec::new()).await?),
-            };
-            Ok(Made { layer, data: BTreeMap::new() })
-        })
-        .await
+        self.cached(step, parent, key, None, || self.make(arrangement, Vec::new())).await
     }
 }

@@ -1,6 +1,6 @@
 //! One line for each thing that happens, for logs and pipes.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, io::Write, sync::Mutex};
 
 use hypr_build::{Event, StepInfo, progress::PullState};
 
@@ -72,9 +72,9 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         Event::Planned { steps, executor, reason } => match executor {
             Some(executor) => {
                 let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-                format!("hypr: {steps} steps, RUN in {executor}{reason}")
+                format!("hypr: {}, RUN in {executor}{reason}", counted(*steps))
             }
-            None => format!("hypr: {steps} steps, no RUN"),
+            None => format!("hypr: {}, no RUN", counted(*steps)),
         },
         Event::Started { step } => format!("{} {}", label(step), printable(&step.text)),
         Event::Cached { step } => format!("{} CACHED", label(step)),
@@ -95,7 +95,11 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "this is the command line's output")]
-fn show(line: &str) {
-    eprintln!("{line}");
+fn counted(steps: usize) -> String {
+    if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
+}
+
+/// Writes a line. A reader that went away is no reason for the build to fail.
+pub(crate) fn show(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use hypr_build::{Event, StepInfo};
 
-use super::{label, printable, size};
+use super::{label, plain::show, printable, size};
 
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -35,15 +35,14 @@ impl Summary {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "this is the command line's output")]
     pub(crate) fn print(&self) {
         let Ok(state) = self.state.lock() else { return };
-        eprintln!("{} steps cached, {} run", state.cached, state.ran.len());
+        show(&format!("{} steps cached, {} run", state.cached, state.ran.len()));
         for (step, duration) in state.ran.values() {
-            eprintln!("  {:>8.2} s  {} {}", duration.as_secs_f64(), label(step), printable(&step.text));
+            show(&format!("  {:>8.2} s  {} {}", duration.as_secs_f64(), label(step), printable(&step.text)));
         }
         if let Some(image) = &state.image {
-            eprintln!("image {image}");
+            show(&format!("image {image}"));
         }
     }
 }

@@ -110,6 +110,8 @@ impl Unpacker<'_> {
                 self.writer.add_file(&full, &metadata, &mut archive.data())?;
             }
             EntryKind::Symlink { target } => {
+                // Linux knows no other permissions of a link, whatever the archive says.
+                let metadata = Metadata { mode: 0o777, ..metadata };
                 self.writer.add_symlink(&full, &metadata, &target)?;
                 self.tree.replace(&path, Some(Present::Symlink(target)));
             }

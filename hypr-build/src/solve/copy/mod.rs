@@ -11,11 +11,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::SetOnce;
 
-use self::place::Placement;
-use super::{Made, Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
+use self::place::{Placed, Placement};
+use super::{Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
 use crate::{
     context::{BadPattern, Ignore, Layers, Tree},
     plan::{Copy, Files, Step},
+    progress::Event,
     snapshot::Snapshot,
 };
 
@@ -51,13 +52,14 @@ impl Solver {
             unpacked,
         };
         let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());
-        let (arrangement, trees) =
+        let Placed { arrangement, trees, unmatched } =
             self.work(move || placement.arrange(Ground::new(readers.overlay(&snapshot)?), source)).await?;
         let key = key::arranged(self, if copy.unpack { "add" } else { "copy" }, &arrangement);
-        self.cached(step, parent, key, None, || async move {
-            Ok(Made { layer: Some(self.pack(arrangement, trees).await?), data: BTreeMap::new() })
-        })
-        .await
+        for pattern in unmatched {
+            let message = format!("`{pattern}` matches no file");
+            self.sink.event(Event::Warning { line: Some(step.info.line), message });
+        }
+        self.cached(step, parent, key, None, || self.make(arrangement, trees)).await
     }
 
     /// The tree that the step copies from; `None` for a build without a context.

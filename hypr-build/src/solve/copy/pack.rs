@@ -1,6 +1,7 @@
 //! An arrangement becomes a layer: each file is opened, read once, and must be what its digest says.
 
 use std::{
+    collections::BTreeMap,
     io::Read,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use hypr_squash::{Options, Writer};
 
 use super::{
     super::{
-        Solver,
+        Made, Solver,
         arrangement::{Arrangement, Content, FileSource},
         error::StepError,
         ground::shown,
@@ -22,8 +23,17 @@ use super::{
 use crate::snapshot::Layer;
 
 impl Solver {
+    /// Makes the step's layer; an arrangement that holds nothing needs none.
+    pub(in super::super) async fn make(&self, arrangement: Arrangement, trees: Trees) -> Result<Made, StepError> {
+        let layer = match arrangement.is_empty() {
+            true => None,
+            false => Some(self.pack(arrangement, trees).await?),
+        };
+        Ok(Made { layer, data: BTreeMap::new() })
+    }
+
     /// Packs the arrangement, with files of `trees`, into a layer of the store.
-    pub(in super::super) async fn pack(&self, arrangement: Arrangement, trees: Trees) -> Result<Layer, StepError> {
+    async fn pack(&self, arrangement: Arrangement, trees: Trees) -> Result<Layer, StepError> {
         let store = self.store.clone();
         let wanted = Wanted::default();
         let still_wanted = wanted.0.clone();

@@ -1,7 +1,7 @@
 //! Where each source goes: the rules of the Dockerfile reference, "COPY", on the trees of source and image.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -31,7 +31,15 @@ pub(super) struct Placement {
     pub(super) exclude: Option<Ignore>,
     pub(super) link: bool,
     /// Archives among the sources by their path, and the trees they hold.
-    pub(super) unpacked: BTreeMap<Vec<u8>, Arc<dyn Tree>>,
+    pub(super) unpacked: BTreeMap<Vec<u8>, Unpacked>,
+}
+
+/// What a placement came to.
+pub(super) struct Placed {
+    pub(super) arrangement: Arrangement,
+    pub(super) trees: Trees,
+    /// Sources with wildcards that match nothing.
+    pub(super) unmatched: Vec<String>,
 }
 
 /// The trees that files of an arrangement come from; [`FileSource::Tree`] counts them.
@@ -39,6 +47,20 @@ pub(in super::super) type Trees = Vec<Arc<dyn Tree>>;
 
 /// The tree of the step's own sources; archives that it unpacks follow.
 const FIRST: usize = 0;
+
+/// An archive that was unpacked.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    pub(super) tree: Arc<dyn Tree>,
+    /// The directories that have an entry of their own, escaped; the others are only implied by paths.
+    pub(super) directories: HashSet<String>,
+}
+
+impl Unpacked {
+    fn names(&self, directory: &[u8]) -> bool {
+        self.directories.contains(&directory.escape_ascii().to_string())
+    }
+}
 
 /// An arrangement half-way.
 struct Placing<'a> {
@@ -48,8 +70,11 @@ struct Placing<'a> {
     trees: Trees,
     /// Whether entries take the place of whatever is there, as those of an archive do.
     replaces: bool,
-    /// Where the names of a file with several lead to: the first of them that was placed.
-    links: HashMap<(usize, (u64, u64)), Vec<u8>>,
+    /// Where the names of a file with several lead to: the first of them that the same source placed.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// The further names of such a first one.
+    names: HashMap<Vec<u8>, Vec<Vec<u8>>>,
+    unmatched: Vec<String>,
 }
 
 impl Placement {
@@ -58,11 +83,7 @@ impl Placement {
     }
 
     /// Arranges the layer on `ground` with files of `tree`.
-    pub(super) fn arrange(
-        self,
-        ground: Ground,
-        tree: Option<Arc<dyn Tree>>,
-    ) -> Result<(Arrangement, Trees), StepError> {
+    pub(super) fn arrange(self, ground: Ground, tree: Option<Arc<dyn Tree>>) -> Result<Placed, StepError> {
         let owner = match &self.chown {
             None => None,
             Some(spec) => {
@@ -77,9 +98,12 @@ impl Placement {
             trees: tree.into_iter().collect(),
             replaces: self.link,
             links: HashMap::new(),
+            names: HashMap::new(),
+            unmatched: Vec::new(),
         };
         placing.all()?;
-        Ok((placing.ground.arrangement, placing.trees))
+        let arrangement = placing.ground.finish()?;
+        Ok(Placed { arrangement, trees: placing.trees, unmatched: placing.unmatched })
     }
 }
 
@@ -98,13 +122,18 @@ impl Placing<'_> {
                 return Err(ContextError::NotFound { path: source.clone() }.into());
             };
             let found = context::select(&*tree, &[source])?;
+            if found.is_empty() {
+                self.unmatched.push(source.clone());
+            }
             if found.len() > 1 && !is_directory {
                 let (pattern, destination) = (source.clone(), destination.clone());
                 return Err(StepError::ManySources { pattern, count: found.len(), destination });
             }
             for found in &found {
+                // Each source is copied for itself: names of one file in two of them become two files.
+                self.links.clear();
                 match placement.unpacked.get(&found.entry.path) {
-                    Some(archive) => self.archive(archive.clone(), &target)?,
+                    Some(archive) => self.archive(archive, &target)?,
                     None => self.source(&tree, found, &target, is_directory)?,
                 }
             }
@@ -142,18 +171,36 @@ impl Placing<'_> {
         self.entries(tree, FIRST, context::contents(&**tree, source, self.placement.exclude())?, target)
     }
 
-    /// Unpacks over what is there: owners, modes and times are those in the archive.
-    fn archive(&mut self, archive: Arc<dyn Tree>, target: &[u8]) -> Result<(), StepError> {
+    /// Unpacks over what is there: what the archive holds takes its place, with the archive's owners, modes and times.
+    /// Directories that it does not name itself are those that are there, through the image's links.
+    fn archive(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), StepError> {
         self.directory(target)?;
         let number = self.trees.len();
-        self.trees.push(archive.clone());
-        let items = archive
-            .walk(b"")?
-            .iter()
-            .map(|entry| Item { relative: entry.path.clone(), entry: entry.clone() })
-            .collect();
+        self.trees.push(archive.tree.clone());
         self.replaces = true;
-        self.entries(&archive, number, items, target)?;
+        // Where each directory of the archive came to be.
+        let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::from([(Vec::new(), target.to_vec())]);
+        for entry in archive.tree.walk(b"")?.iter() {
+            let (parent, name) = match entry.path.iter().rposition(|&byte| byte == b'/') {
+                Some(end) => (&entry.path[..end], &entry.path[end + 1..]),
+                None => (&b""[..], &entry.path[..]),
+            };
+            let parent = places.get(parent).map_or(target, Vec::as_slice);
+            let mut path = join(parent, name);
+            if entry.is_directory() {
+                if !archive.names(&entry.path) {
+                    if !name.is_empty() && self.ground.arranged(&path).is_none() {
+                        path = self.ground.resolve_bytes(&path)?;
+                    }
+                    self.directory(&path)?;
+                    places.insert(entry.path.clone(), path);
+                    continue;
+                }
+                places.insert(entry.path.clone(), path.clone());
+            }
+            let item = Item { relative: Vec::new(), entry: entry.clone() };
+            self.entries(&archive.tree, number, vec![item], &path)?;
+        }
         self.replaces = self.placement.link;
         Ok(())
     }
@@ -175,7 +222,7 @@ impl Placing<'_> {
             let content = match &entry.kind {
                 Kind::Directory => {
                     // What is there at the destination keeps its permissions; what is below gets the source's.
-                    if relative.is_empty() && self.ground.find(&path)? == Found::Directory {
+                    if number == FIRST && relative.is_empty() && self.ground.find(&path)? == Found::Directory {
                         continue;
                     }
                     Content::Directory
@@ -184,16 +231,9 @@ impl Placing<'_> {
                 Kind::Special(special) => Content::Special(*special),
                 Kind::File { size } => {
                     let digest = digests.next().expect("there is one digest for each file");
-                    match entry.link_group().and_then(|group| self.links.get(&(number, group))) {
-                        Some(first) if *first != path => Content::HardLink(first.clone()),
-                        _ => {
-                            if let Some(group) = entry.link_group() {
-                                self.links.insert((number, group), path.clone());
-                            }
-                            let source = FileSource::Tree(number, entry.path.clone());
-                            Content::File { digest, size: *size, source }
-                        }
-                    }
+                    let file =
+                        Content::File { digest, size: *size, source: FileSource::Tree(number, entry.path.clone()) };
+                    entry.link_group().map_or(file.clone(), |group| self.linked(group, &path, file))
                 }
             };
             let metadata = entry.metadata(tree.xattrs(entry)?);
@@ -213,6 +253,7 @@ impl Placing<'_> {
     }
 
     fn put(&mut self, path: Vec<u8>, mut metadata: Metadata, content: Content) -> Result<(), StepError> {
+        self.release_names(&path);
         match (self.ground.find(&path)?, &content) {
             (Found::Other, Content::Directory) if !self.replaces => return Err(StepError::NotDirectory(shown(&path))),
             (Found::Directory, Content::Directory) | (Found::Nothing | Found::Other, _) => {}
@@ -228,8 +269,40 @@ impl Placing<'_> {
         if let Some(Owner { uid, gid }) = self.owner {
             (metadata.uid, metadata.gid) = (uid, gid);
         }
-        self.ground.arrangement.insert(path, Entry { metadata, content });
+        if let Content::HardLink(first) = &content {
+            self.names.entry(first.clone()).or_default().push(path.clone());
+        }
+        self.ground.insert(path, Entry { metadata, content });
         Ok(())
+    }
+
+    /// What a file with several names is at `path`: itself, or a link to where it was placed first.
+    fn linked(&mut self, group: (u64, u64), path: &[u8], file: Content) -> Content {
+        match self.links.get(&group) {
+            Some(first) if first != path => Content::HardLink(first.clone()),
+            _ => {
+                self.links.insert(group, path.to_vec());
+                file
+            }
+        }
+    }
+
+    /// Before what is at `path` is replaced: further names of it keep the file, under the first of them.
+    fn release_names(&mut self, path: &[u8]) {
+        let Some(names) = self.names.remove(path) else { return };
+        let Some(old) = self.ground.arranged(path).cloned() else { return };
+        let is_link = |name: &Vec<u8>| matches!(self.ground.arranged(name), Some(Entry { content: Content::HardLink(to), .. }) if to == path);
+        let names: Vec<Vec<u8>> = names.into_iter().filter(|name| is_link(name)).collect();
+        let Some((first, rest)) = names.split_first() else { return };
+        for name in rest {
+            let content = Content::HardLink(first.clone());
+            self.ground.insert(name.clone(), Entry { metadata: old.metadata.clone(), content });
+        }
+        for to in self.links.values_mut().filter(|to| *to == path) {
+            to.clone_from(first);
+        }
+        self.ground.insert(first.clone(), old);
+        self.names.insert(first.clone(), rest.to_vec());
     }
 
     fn directory(&mut self, path: &[u8]) -> Result<(), StepError> {
