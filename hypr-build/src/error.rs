@@ -104,6 +104,14 @@ pub enum Error {
         /// What is written there.
         pattern: String,
     },
+    /// The context is somewhere on the network.
+    #[error("cannot use the build context `{url}`: {reason}")]
+    RemoteContext {
+        /// As given.
+        url: String,
+        /// Why not, and the way out.
+        reason: &'static str,
+    },
     /// A named context cannot be used.
     #[error("cannot use the build context `{name}={origin}`: {reason}")]
     BuildContext {

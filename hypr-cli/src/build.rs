@@ -108,6 +108,8 @@ impl BuildArgs {
         let style = if self.quiet { Style::Quiet } else { self.progress };
         let progress = Progress::new(style);
         let builder = self.builder()?.progress(Sink(progress.clone()));
+        // Files that cannot be written are found before the build, not after it.
+        let results = Results { iidfile: prepare(&self.iidfile)?, metadata: prepare(&self.metadata_file)? };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             tokio::select! {
@@ -120,7 +122,7 @@ impl BuildArgs {
         runtime.shutdown_timeout(GRACE);
         progress.close(result.is_ok());
         let image = result?;
-        self.write_results(&image)?;
+        results.write(&image)?;
         if style == Style::Quiet {
             stdout::line(&image.id())?;
         }
@@ -205,16 +207,6 @@ impl BuildArgs {
         }
         Ok(builder)
     }
-
-    fn write_results(&self, image: &BuiltImage) -> Result<(), Failure> {
-        if let Some(path) = &self.iidfile {
-            replace_file(path, image.id().as_bytes())?;
-        }
-        if let Some(path) = &self.metadata_file {
-            replace_file(path, &metadata(image)?)?;
-        }
-        Ok(())
-    }
 }
 
 impl From<IsolationArg> for Isolation {
@@ -252,18 +244,54 @@ fn metadata(image: &BuiltImage) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// Writes a file so that it is seen whole or not at all.
-fn replace_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let write = || {
-        // A pipe or terminal, such as /dev/stdout, is written to as it is.
-        if path.exists() && !path.is_file() {
-            return std::fs::write(path, content);
+/// The files that tell what was built.
+struct Results {
+    iidfile: Option<ResultFile>,
+    metadata: Option<ResultFile>,
+}
+
+/// A file that is seen whole or not at all; a pipe or terminal, such as /dev/stdout, is written to as it is.
+enum ResultFile {
+    Regular(PathBuf, OutputFile),
+    Other(PathBuf),
+}
+
+impl Results {
+    fn write(self, image: &BuiltImage) -> Result<(), Failure> {
+        if let Some(file) = self.iidfile {
+            file.write(image.id().as_bytes())?;
         }
-        let output = OutputFile::create(path)?;
-        output.file()?.write_all(content)?;
-        output.publish()
-    };
-    write().map_err(|error| Failure::doing(format!("write {}", path.display()), error))
+        if let Some(file) = self.metadata {
+            file.write(&metadata(image)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl ResultFile {
+    fn write(self, content: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Regular(path, output) => {
+                let written =
+                    output.file().and_then(|mut file| file.write_all(content)).and_then(|()| output.publish());
+                written.map_err(|error| cannot_write(&path, error))
+            }
+            Self::Other(path) => std::fs::write(&path, content).map_err(|error| cannot_write(&path, error)),
+        }
+    }
+}
+
+fn prepare(path: &Option<PathBuf>) -> Result<Option<ResultFile>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    if path.exists() && !path.is_file() && !path.is_dir() {
+        return Ok(Some(ResultFile::Other(path.clone())));
+    }
+    let output = OutputFile::create(path).map_err(|error| cannot_write(path, error))?;
+    Ok(Some(ResultFile::Regular(path.clone(), output)))
+}
+
+fn cannot_write(path: &Path, error: std::io::Error) -> Failure {
+    Failure::doing(format!("write {}", path.display()), error)
 }
 
 /// Ends on Ctrl-C or a request to terminate.

@@ -1,6 +1,9 @@
 //! `hypr images`, `hypr image inspect`, `hypr rmi`: what is in the store.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use hypr_build::{
@@ -67,9 +70,13 @@ struct Row<'a> {
 
 impl ImagesArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let images = self.root.open()?.images()?;
+        let images = self.root.open()?.map_or(Ok(Vec::new()), |store| store.images())?;
+        let named: BTreeSet<_> =
+            images.iter().filter(|image| image.name.is_some()).map(|image| image.manifest.id).collect();
         let rows: Vec<Row<'_>> = images
             .iter()
+            // An image that was built once with a name and once without is the one with the name.
+            .filter(|image| image.name.is_some() || !named.contains(&image.manifest.id))
             .map(|image| Row {
                 name: image.name.as_ref().map(Reference::familiar),
                 id: image.manifest.id.to_string(),
@@ -101,7 +108,7 @@ impl ImageCommand {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Inspect { name, root } => {
-                let manifest = find(&root.open()?, &name)?;
+                let manifest = root.open()?.map_or(Err(no_image(&name)), |store| find(&store, &name))?;
                 stdout::line(&serde_json::to_string_pretty(&manifest)?)
             }
         }
@@ -113,7 +120,11 @@ impl RmiArgs {
         let store = self.root.open()?;
         let mut missing = Vec::new();
         for name in &self.names {
-            match remove(&store, name, self.force)? {
+            let removed = match &store {
+                Some(store) => remove(store, name, self.force)?,
+                None => None,
+            };
+            match removed {
                 Some(Removed { untagged, deleted }) => {
                     for name in untagged {
                         stdout::line(&format!("untagged: {}", name.familiar()))?;

@@ -21,8 +21,9 @@ impl RootArg {
         Ok(resolve_root(self.root.as_deref())?)
     }
 
-    /// Opens the store.
-    pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.path()?)?)
+    /// Opens the store if there is one: a command that only looks makes none.
+    pub(crate) fn open(&self) -> Result<Option<Store>, Failure> {
+        let path = self.path()?;
+        Ok(if path.exists() { Some(Store::open(&path)?) } else { None })
     }
 }

@@ -69,10 +69,19 @@ pub(super) async fn read(
     let (store, contexts) = (store.clone(), contexts.clone());
     blocking(move || {
         let mut dockerfile = dockerfile;
+        let mut folder = PathBuf::new();
         // The Dockerfile and the rules are read from the whole context; what they hide is hidden from the build.
         let whole = match context {
             ContextSource::None => None,
-            ContextSource::Directory(path) => Some(Context::directory(&path, Some(&store))?),
+            ContextSource::Directory(path) => {
+                if let Some(url) = path.to_str().filter(|path| is_remote(path)) {
+                    let reason = "contexts from the network are not supported yet; fetch it and give the directory";
+                    return Err(Error::RemoteContext { url: url.to_owned(), reason });
+                }
+                let context = Context::directory(&path, Some(&store))?;
+                folder = path;
+                Some(context)
+            }
             ContextSource::Tar(input) => match context::receive(input, &store)? {
                 Streamed::Context(context) => Some(context),
                 Streamed::Dockerfile(text) => {
@@ -81,7 +90,7 @@ pub(super) async fn read(
                 }
             },
         };
-        let Text { file, bytes, ignore } = text(dockerfile, whole.as_ref())?;
+        let Text { file, bytes, ignore } = text(dockerfile, whole.as_ref(), &folder)?;
         let dockerfile = dockerfile::parse_bytes(&bytes).map_err(|source| Error::parse(&file, source))?;
         let context = whole.map(|whole| whole.into_tree(filter(ignore)));
         let named = contexts.into_iter().map(|(name, source)| {
@@ -105,7 +114,7 @@ struct Text {
     ignore: Option<Ignore>,
 }
 
-fn text(source: DockerfileSource, context: Option<&Context>) -> Result<Text, Error> {
+fn text(source: DockerfileSource, context: Option<&Context>, folder: &Path) -> Result<Text, Error> {
     let from_context = |name: &str| -> Result<Option<Vec<u8>>, Error> {
         match context {
             Some(context) => Ok(context.read_file(name, MAX_DOCKERFILE)?),
@@ -117,7 +126,7 @@ fn text(source: DockerfileSource, context: Option<&Context>) -> Result<Text, Err
         DockerfileSource::Text(bytes) => ("Dockerfile".to_owned(), bytes, None),
         DockerfileSource::Default => {
             let bytes = from_context("Dockerfile")?.ok_or_else(|| Error::NoDockerfile {
-                path: PathBuf::from("Dockerfile"),
+                path: folder.join("Dockerfile"),
                 hint: "give its path with -f",
             })?;
             let beside =
@@ -174,6 +183,11 @@ fn read_path(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
+/// Whether a context's source is somewhere on the network.
+fn is_remote(source: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
+}
+
 /// `--build-context NAME=SOURCE`.
 fn named_context(name: &str, source: &str, store: &Store) -> Result<NamedContext, Error> {
     let refuse = |reason: &str| {
@@ -185,8 +199,7 @@ fn named_context(name: &str, source: &str, store: &Store) -> Result<NamedContext
     if let Some(path) = source.strip_prefix("oci-layout://") {
         return Ok(NamedContext::Layout(LayoutLocation::parse(path)?));
     }
-    let is_remote = ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme));
-    if is_remote {
+    if is_remote(source) {
         return refuse("contexts from the network are not supported yet; fetch it and give the directory");
     }
     if source.contains("://") {
