@@ -7,6 +7,7 @@ mod copy;
 mod images;
 mod interrupted;
 mod output;
+mod overwritten;
 mod parse;
 mod refused;
 mod reproducible;
