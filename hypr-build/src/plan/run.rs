@@ -64,8 +64,9 @@ impl Builder<'_, '_> {
                 (vec![path.clone()], Some(Script { path, text: text.into_owned() }))
             }
         };
-        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.scope, self.request.args);
+        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.built.scope, self.request.args);
         let arguments: Vec<String> = state
+            .built
             .scope
             .args()
             .filter(|(name, _)| !is_proxy(name) && config.env(name).is_none())

@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Built {
     pub(crate) config: ImageConfig,
     pub(crate) origin: Origin,
+    /// The arguments that it declared: a stage on top of it has them too.
+    pub(super) scope: Scope,
     /// For each entry that this Dockerfile adds to the history: the step that made its layer.
     pub(crate) history: Vec<Option<StepId>>,
 }
@@ -41,13 +43,17 @@ impl Builder<'_, '_> {
         let this = &self.stages.stages[stage];
         let tasks = self.stages.tasks(stage, self.images)?;
         let base = match &this.base {
-            StageBase::Scratch => {
-                Built { config: scratch(&this.platform), origin: Origin::Scratch, history: Vec::new() }
-            }
+            StageBase::Scratch => Built {
+                config: scratch(&this.platform),
+                origin: Origin::Scratch,
+                scope: Scope::default(),
+                history: Vec::new(),
+            },
             StageBase::Stage(base) => self.built[base].clone(),
             StageBase::Image(request) => Built {
                 config: self.images[request].clone().into_base(),
                 origin: Origin::Image(request.clone()),
+                scope: Scope::default(),
                 history: Vec::new(),
             },
         };
@@ -58,8 +64,7 @@ impl Builder<'_, '_> {
             CacheUse::None => true,
             CacheUse::Except(stages) => stages.contains(&*label),
         };
-        let mut state =
-            State { built: base, scope: Scope::default(), cmd_is_own: false, label, steps, done: 0, uncached };
+        let mut state = State { built: base, cmd_is_own: false, label, steps, done: 0, uncached };
         // The triggers are about to be carried out: the image made here has none but its own.
         state.built.config.config.on_build.clear();
         for task in &tasks {
@@ -210,8 +215,8 @@ impl Builder<'_, '_> {
         }
         let mut shown = vec!["ARG".to_owned()];
         for (name, default) in declared {
-            state.scope.declare(&name, default, self.request.args, &self.stages.globals);
-            shown.push(match state.scope.arg(&name) {
+            state.built.scope.declare(&name, default, self.request.args, &self.stages.globals);
+            shown.push(match state.built.scope.arg(&name) {
                 Some(value) if !is_proxy(&name) => format!("{name}={value}"),
                 _ => name,
             });
@@ -263,7 +268,7 @@ impl Builder<'_, '_> {
     /// Expansion with what is visible at this point of the stage.
     pub(super) fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<impl Fn(&str) -> Option<&'s str> + 's> {
         let config = &state.built.config.config;
-        let scope = &state.scope;
+        let scope = &state.built.scope;
         // A trigger was written in another file, whose escape character is not known any more.
         let escape = match task.place {
             None => self.request.dockerfile.directives.escape,
@@ -276,7 +281,6 @@ impl Builder<'_, '_> {
 /// A stage half-way.
 pub(super) struct State {
     pub(super) built: Built,
-    pub(super) scope: Scope,
     /// Whether `CMD` was set in this stage.
     cmd_is_own: bool,
     label: Arc<str>,

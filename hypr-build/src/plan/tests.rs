@@ -127,10 +127,10 @@ fn globals_are_seen_by_from_and_by_arg_without_a_value() {
 }
 
 #[test]
-fn a_child_stage_inherits_the_configuration_and_not_the_arguments() {
+fn a_child_stage_inherits_the_configuration_and_the_arguments() {
     let plan = plan_of("FROM scratch AS a\nARG X=1\nENV E=1\nWORKDIR /w\nUSER 7\nFROM a\nRUN x");
     let run = *runs(&plan).last().unwrap();
-    assert_eq!((value(run, "E"), value(run, "X")), (Some("1"), None));
+    assert_eq!((value(run, "E"), value(run, "X")), (Some("1"), Some("1")));
     assert_eq!((run.cwd.as_str(), run.user.as_str()), ("/w", "7"));
 }
 

@@ -9,8 +9,8 @@ use crate::{
     digest::Digest,
     error::{Error, Location},
     image::{
-        self, BaseImage, Credentials, ImageConfig, ImageError, LayerOrigin, LayoutSource, PullOptions, PullProgress,
-        RegistryClient,
+        self, BaseImage, Credentials, ImageConfig, ImageError, LayerOrigin, LayoutSource, Platform, PullOptions,
+        PullProgress, RegistryClient,
     },
     plan::ImageRequest,
     progress::{Event, ProgressSink, PullState},
@@ -61,7 +61,10 @@ impl<'a> Bases<'a> {
         let fetched = try_join_all(wanted.into_iter().map(|(request, line)| async move {
             let image = this.one(&request).await.map_err(|source| Error::Base {
                 at: Location { file: file.to_owned(), line },
-                name: request.name.clone(),
+                name: match request.platform == Platform::host() {
+                    true => request.name.clone(),
+                    false => format!("{} for {}", request.name, request.platform),
+                },
                 stages: if request.name.contains(['/', ':', '@']) { Vec::new() } else { stages.to_vec() },
                 source: Box::new(source),
             })?;
