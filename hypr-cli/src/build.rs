@@ -29,7 +29,7 @@ pub(crate) struct BuildArgs {
     /// The build context: a directory, or - for a tar stream on standard input
     #[arg(value_name = "CONTEXT")]
     context: PathBuf,
-    /// A name for the image, as name[:tag]; can be given several times
+    /// A name for the image, as `name[:tag]`; can be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<String>,
     /// The Dockerfile: CONTEXT/Dockerfile by default, or - for standard input
@@ -50,7 +50,7 @@ pub(crate) struct BuildArgs {
     /// Carry out every step of this stage again
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// More files or a base image: NAME=DIR, NAME=oci-layout://PATH[:TAG], NAME=docker-image://IMAGE
+    /// More files or a base image: `NAME=DIR`, `NAME=oci-layout://PATH[:TAG]`, `NAME=docker-image://IMAGE`
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     build_contexts: Vec<String>,
     /// The platform to build for
