@@ -38,9 +38,10 @@ pub(super) fn accepts(isolation: Isolation) -> fn(&str) -> bool {
 ///
 /// With it at hand, what killed builds left in the store and only an executor can remove is removed too.
 pub(super) async fn choose(isolation: Isolation, scratch: &Path, store: &Store) -> Result<Chosen, Error> {
-    let reason = match isolation {
-        Isolation::Auto => "auto: this version has no microVMs",
-        Isolation::Namespace | Isolation::Vm => "as asked for",
+    let reason = match (isolation, hypr_vmm::probe()) {
+        (Isolation::Auto, Ok(_)) => "auto: KVM is here, but this version has no microVMs yet".to_owned(),
+        (Isolation::Auto, Err(error)) => format!("auto: {error}"),
+        (Isolation::Namespace | Isolation::Vm, _) => "as asked for".to_owned(),
     };
     let executor = NamespaceExecutor::new(scratch).keep_unpacked_in(store.folder("unpacked")?);
     for path in store.leftovers() {
@@ -48,5 +49,5 @@ pub(super) async fn choose(isolation: Isolation, scratch: &Path, store: &Store) 
             tracing::warn!(path = %path.display(), %error, "cannot remove what a killed build left");
         }
     }
-    Ok(Chosen { executor: Arc::new(executor), reason: reason.to_owned() })
+    Ok(Chosen { executor: Arc::new(executor), reason })
 }
