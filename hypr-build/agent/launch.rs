@@ -44,7 +44,7 @@ fn prepare(plan: &Plan, stdout: &OwnedFd, stderr: &OwnedFd) -> Result<std::conve
     process::reset_signals();
     process::umask(0o022);
     // A dump would land in the layer.
-    process::limit(process::RLIMIT_CORE, 0, u64::MAX).context("limit core dumps")?;
+    process::limit(process::RLIMIT_CORE, 0, 0).context("limit core dumps")?;
     process::limit(process::RLIMIT_NOFILE, 1024, 1 << 20).context("limit open files")?;
     // As root, since an image may well have its user start in a directory that the user may not enter.
     std::env::set_current_dir(as_path(&process.cwd)).start_context(&format!("enter {}", shown(&process.cwd)))?;

@@ -46,12 +46,18 @@ pub(crate) fn find(view: &str) -> Result<Vec<MountPoint>, Failed> {
         (Kind::Hosts, "etc/hosts"),
         (Kind::ResolvConf, "etc/resolv.conf"),
     ];
-    wanted.into_iter().map(|(kind, path)| find_one(view, kind, path)).collect()
+    wanted.into_iter().filter_map(|(kind, path)| find_one(view, kind, path).transpose()).collect()
 }
 
-fn find_one(view: &str, kind: Kind, path: &str) -> Result<MountPoint, Failed> {
+/// The place for `kind`; `None` for a file that the image wants to have where one of the sandbox's own file systems will
+/// be: a mount there would put it in the place of a device, or lead out of the root through a link of `/proc`.
+fn find_one(view: &str, kind: Kind, path: &str) -> Result<Option<MountPoint>, Failed> {
     let is_file = matches!(kind, Kind::Hosts | Kind::ResolvConf);
     let resolved = resolve(view, path).start_context(&format!("resolve /{path} in the image"))?;
+    let first = resolved.split('/').next().unwrap_or_default();
+    if is_file && matches!(first, "proc" | "sys" | "dev") {
+        return Ok(None);
+    }
     if !is_file && resolved != path {
         return Err(refused(path, "is a symbolic link"));
     }
@@ -62,7 +68,7 @@ fn find_one(view: &str, kind: Kind, path: &str) -> Result<MountPoint, Failed> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).start_context(&format!("look at /{path} in the image")),
     };
-    Ok(MountPoint { kind, resolved, exists })
+    Ok(Some(MountPoint { kind, resolved, exists }))
 }
 
 /// Makes those of `points` that are missing in `view` below `layer`; tells whether there were any.

@@ -12,6 +12,7 @@ use hypr_build::{Builder, BuiltImage, Isolation, Network};
 
 use crate::{
     failure::Failure,
+    interrupt,
     output::OutputFile,
     progress::{Progress, Sink, Style},
     root::RootArg,
@@ -114,7 +115,7 @@ impl BuildArgs {
         let result = runtime.block_on(async {
             tokio::select! {
                 result = builder.build() => result.map_err(Failure::from),
-                signal = interrupted() => Err(signal.err().map_or(Failure::Interrupted, Failure::from)),
+                signal = interrupt::awaited() => Err(signal.err().map_or(Failure::Interrupted, Failure::from)),
             }
         });
         // Threads that pack or hash end by themselves once nobody wants their result. One that waits for standard input
@@ -292,18 +293,6 @@ fn prepare(path: &Option<PathBuf>) -> Result<Option<ResultFile>, Failure> {
 
 fn cannot_write(path: &Path, error: std::io::Error) -> Failure {
     Failure::doing(format!("write {}", path.display()), error)
-}
-
-/// Ends on Ctrl-C or a request to terminate.
-async fn interrupted() -> Result<(), std::io::Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-        _ = hang_up.recv() => Ok(()),
-    }
 }
 
 /// Bytes, with an optional suffix of docker's.

@@ -8,7 +8,7 @@ use hypr_build::{
     store::{Store, resolve_root},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, interrupt};
 
 /// The arguments of `hypr load`.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ impl LoadArgs {
         let loaded = runtime.block_on(async {
             tokio::select! {
                 loaded = load(&store, location, &self.tags, &options) => Some(loaded),
-                _ = tokio::signal::ctrl_c() => None,
+                _ = interrupt::awaited() => None,
             }
         });
         // What a thread is at when the load is given up ends at once, and takes its files with it.

@@ -9,6 +9,7 @@
 mod build;
 mod failure;
 mod images;
+mod interrupt;
 mod load;
 mod output;
 mod parse;

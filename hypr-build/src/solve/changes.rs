@@ -75,7 +75,7 @@ fn pack(pending: PendingLayer, changes: File, volatile_from: i64) -> Result<(Pen
     let options = Options { volatile_from: Some(volatile_from), ..Options::default() };
     let mut writer = Writer::create(pending.file().try_clone()?, options)?;
     let read = tar::ReadOptions { whiteouts: tar::Whiteouts::Overlay, ..tar::ReadOptions::default() };
-    tar::unpack_into(&mut writer, BufReader::with_capacity(1 << 17, changes), &read).map_err(StepError::Changes)?;
-    let summary = writer.finish().map_err(StepError::Changes)?;
+    tar::unpack_into(&mut writer, BufReader::with_capacity(1 << 17, changes), &read).map_err(StepError::changes)?;
+    let summary = writer.finish().map_err(StepError::changes)?;
     Ok((pending, summary))
 }

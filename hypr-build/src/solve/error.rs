@@ -23,7 +23,10 @@ pub enum StepError {
     Store(#[from] StoreError),
     /// A layer could not be read or written.
     #[error("cannot read or write a layer")]
-    Squash(#[from] hypr_squash::Error),
+    Squash(#[source] hypr_squash::Error),
+    /// The store's file system is full.
+    #[error("no space left for the step's layer; free some, or name another store with --root")]
+    Full(#[source] hypr_squash::Error),
     /// The process's changes are not a layer.
     #[error("cannot take the step's changes")]
     Changes(#[source] hypr_squash::Error),
@@ -90,4 +93,23 @@ pub enum StepError {
     /// The build was given up while the step ran.
     #[error("the build was cancelled")]
     Cancelled,
+}
+
+impl From<hypr_squash::Error> for StepError {
+    fn from(error: hypr_squash::Error) -> Self {
+        if is_full(&error) { Self::Full(error) } else { Self::Squash(error) }
+    }
+}
+
+impl StepError {
+    /// A process's changes that could not be made a layer.
+    pub(super) fn changes(error: hypr_squash::Error) -> Self {
+        if is_full(&error) { Self::Full(error) } else { Self::Changes(error) }
+    }
+}
+
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    std::iter::successors(Some(error), |error| (*error).source())
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full))
 }
