@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
 };
 
-use crate::parse::NotParsed;
+use crate::{
+    parse::NotParsed,
+    squashfs::{SquashfsError, StdoutError},
+};
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         let (text, status) = match self {
             // Whoever read our output has gone, as `head` does: nothing went wrong.
-            Self::Error(error) if causes(&*error).any(is_broken_pipe) => return ExitCode::SUCCESS,
+            Self::Error(error) if is_broken_pipe(&*error) => return ExitCode::SUCCESS,
             Self::Error(error) => (describe(&*error), 1),
             Self::Usage(message) => (format!("error: {}\n", escape(&message)), 2),
             Self::Interrupted => ("error: interrupted\n".to_owned(), 130),
@@ -116,7 +119,12 @@ fn causes<'a>(failure: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (d
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<crate::squashfs::StdoutError>().is_some_and(|error| error.0.kind() == ErrorKind::BrokenPipe)
+    let stdout = match error.downcast_ref::<SquashfsError>() {
+        Some(SquashfsError::Stdout(error)) => Some(error),
+        Some(_) => None,
+        None => error.downcast_ref::<StdoutError>(),
+    };
+    stdout.is_some_and(|error| error.0.kind() == ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

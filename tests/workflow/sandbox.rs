@@ -81,3 +81,19 @@ fn steps_do_not_see_each_other() {
     assert!(!image.text_of("/two").contains("one"), "{}", image.text_of("/two"));
     assert!(!image.text_of("/one").contains("/two"), "{}", image.text_of("/one"));
 }
+
+#[test]
+fn links_of_the_image_do_not_move_the_sandbox_s_own_files() {
+    let world = World::with_busybox();
+    for target in ["/dev/null", "/dev/fd/2", "/dev/shm/hosts", "/proc/1/root/tmp/hosts", "/proc/keys"] {
+        let project = world
+            .project(
+                "FROM busybox\nCOPY etc /etc\n\
+                 RUN test -c /dev/null && echo x >/dev/null && test -z \"$(cat)\" && ! test -s /proc/keys\n",
+            )
+            .file("etc/kept", "")
+            .link("etc/resolv.conf", target)
+            .link("etc/hosts", target);
+        world.build(&project, [""; 0]).ok();
+    }
+}
