@@ -87,13 +87,13 @@ fn links_on_the_way_are_followed_inside_of_the_archive() {
         ("h", hard_link("lib/x"), b""),
     ]);
     let expected = [
-        "gone l644 1:2 3 /nowhere/else",
+        "gone l777 1:2 3 /nowhere/else",
         "h f644 1:2 3 x",
-        "lib l644 1:2 3 usr/lib",
+        "lib l777 1:2 3 usr/lib",
         "nowhere d755 0:0 0",
         "nowhere/else d755 0:0 0",
         "nowhere/else/z f644 1:2 3 z",
-        "out l644 1:2 3 ../../../usr",
+        "out l777 1:2 3 ../../../usr",
         "usr d755 0:0 0",
         "usr/lib d644 1:2 3",
         "usr/lib/x f644 1:2 3 x = h",
@@ -199,7 +199,7 @@ fn destination_and_owner_can_be_chosen() {
         " d755 0:0 0",
         "opt d755 0:0 0",
         "opt/app d644 8:9 3",
-        "opt/app/l l644 8:9 3 /t",
+        "opt/app/l l777 8:9 3 /t",
         "opt/app/t d755 0:0 0",
         "opt/app/t/x f644 8:9 3 x",
     ];
