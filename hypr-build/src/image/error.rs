@@ -196,6 +196,14 @@ pub enum ImageError {
         /// What is wrong with it.
         source: Box<hypr_squash::Error>,
     },
+    /// The store's file system is full.
+    #[error("no space left for the image {image}; free some, or name another store with --root")]
+    Full {
+        /// The image.
+        image: String,
+        /// What could not be written.
+        source: Box<hypr_squash::Error>,
+    },
     /// The layers cannot be merged into one image.
     #[error("cannot merge the layers of {image}")]
     Merge {

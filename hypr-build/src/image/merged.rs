@@ -8,7 +8,7 @@ use super::{ImageError, SquashfsFile, source::blocking};
 use crate::{
     digest::Digest,
     snapshot::{Layer, Snapshot},
-    store::{ImageFile, Key, StepRecord, Store, StoreError, Timestamp},
+    store::{ImageFile, Key, StepRecord, Store, StoreError, Timestamp, is_full},
 };
 
 /// Raised when the same layers would give another file than before.
@@ -75,7 +75,10 @@ fn merge(
     layers: &[Layer],
     options: hypr_squash::Options,
 ) -> Result<MergedImage, ImageError> {
-    let failed = |source| ImageError::Merge { image: image.to_owned(), source: Box::new(source) };
+    let failed = |source| match is_full(&source) {
+        true => ImageError::Full { image: image.to_owned(), source: Box::new(source) },
+        false => ImageError::Merge { image: image.to_owned(), source: Box::new(source) },
+    };
     let started = Instant::now();
     let readers = layers.iter().map(|layer| store.open_layer(layer).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let pending = store.new_image()?;

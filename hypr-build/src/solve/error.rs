@@ -3,7 +3,11 @@
 use std::io;
 
 use super::user::UserError;
-use crate::{context::ContextError, executor::ExecutorError, store::StoreError};
+use crate::{
+    context::ContextError,
+    executor::ExecutorError,
+    store::{StoreError, is_full},
+};
 
 /// Why a step of the build graph could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -106,10 +110,4 @@ impl StepError {
     pub(super) fn changes(error: hypr_squash::Error) -> Self {
         if is_full(&error) { Self::Full(error) } else { Self::Changes(error) }
     }
-}
-
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    std::iter::successors(Some(error), |error| (*error).source())
-        .any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full))
 }

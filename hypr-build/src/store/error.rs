@@ -127,3 +127,10 @@ impl StoreError {
         }
     }
 }
+
+/// Whether an error comes of a full file system or a reached quota.
+pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    std::iter::successors(Some(error), |error| (*error).source())
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full))
+}

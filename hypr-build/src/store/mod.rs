@@ -42,6 +42,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use self::error::is_full;
 pub use self::{
     blobs::PendingBlob,
     error::StoreError,
