@@ -197,7 +197,7 @@ pub enum ImageError {
         source: Box<hypr_squash::Error>,
     },
     /// The store's file system is full.
-    #[error("no space left for the image {image}; free some, or name another store with --root")]
+    #[error("no space left for {image}; free some, or name another store with --root")]
     Full {
         /// The image.
         image: String,
