@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, io::Write, sync::Mutex};
 
-use hypr_build::{Event, StepInfo, progress::PullState};
+use hypr_build::{
+    Event, StepInfo,
+    progress::{PullState, Stream},
+};
 
 use super::{View, label, printable, size};
 
@@ -11,22 +14,23 @@ const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
-    /// What each step wrote since its last line end.
-    partial: Mutex<HashMap<usize, Vec<u8>>>,
+    /// What each step wrote since its last line end. The two streams come over different pipes, in an order that says
+    /// nothing, so that half a line of one is never the start of a line of the other.
+    partial: Mutex<HashMap<(usize, Stream), Vec<u8>>>,
 }
 
 impl View for Plain {
     fn event(&self, event: &Event) {
-        if let Event::Output { step, bytes, .. } = event {
-            for line in self.lines(step, bytes) {
+        if let Event::Output { step, stream, bytes } = event {
+            for line in self.lines(step, *stream, bytes) {
                 show(&line);
             }
             return;
         }
-        if let Event::Finished { step, .. } | Event::Failed { step } = event
-            && let Some(rest) = self.rest(step)
-        {
-            show(&rest);
+        if let Event::Finished { step, .. } | Event::Failed { step } = event {
+            for rest in self.rest(step) {
+                show(&rest);
+            }
         }
         if let Some(line) = describe(event) {
             show(&line);
@@ -36,9 +40,9 @@ impl View for Plain {
 
 impl Plain {
     /// The lines that `bytes` completes, each with its step's label.
-    pub(crate) fn lines(&self, step: &StepInfo, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn lines(&self, step: &StepInfo, stream: Stream, bytes: &[u8]) -> Vec<String> {
         let Ok(mut partial) = self.partial.lock() else { return Vec::new() };
-        let buffer = partial.entry(step.id).or_default();
+        let buffer = partial.entry((step.id, stream)).or_default();
         buffer.extend_from_slice(bytes);
         let mut lines = Vec::new();
         let mut start = 0;
@@ -55,9 +59,14 @@ impl Plain {
     }
 
     /// What the step wrote without a line end.
-    pub(crate) fn rest(&self, step: &StepInfo) -> Option<String> {
-        let rest = self.partial.lock().ok()?.remove(&step.id)?;
-        (!rest.is_empty()).then(|| output_line(step, &rest))
+    pub(crate) fn rest(&self, step: &StepInfo) -> Vec<String> {
+        let Ok(mut partial) = self.partial.lock() else { return Vec::new() };
+        [Stream::Stdout, Stream::Stderr]
+            .into_iter()
+            .filter_map(|stream| partial.remove(&(step.id, stream)))
+            .filter(|rest| !rest.is_empty())
+            .map(|rest| output_line(step, &rest))
+            .collect()
     }
 }
 
@@ -102,4 +111,22 @@ fn counted(steps: usize) -> String {
 /// Writes a line. A reader that went away is no reason for the build to fail.
 pub(crate) fn show(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_line_of_one_stream_waits_for_its_own_end() {
+        let step = StepInfo { id: 7, stage: "main".into(), number: 1, of: 1, text: "RUN x".into(), line: 1 };
+        let plain = Plain::default();
+        assert!(plain.lines(&step, Stream::Stdout, b"half").is_empty());
+        assert_eq!(plain.lines(&step, Stream::Stderr, b"error\nrest").len(), 1);
+        let lines = plain.lines(&step, Stream::Stdout, b" and whole\n");
+        assert!(lines[0].ends_with("| half and whole"), "{lines:?}");
+        let rest = plain.rest(&step);
+        assert!(rest.len() == 1 && rest[0].ends_with("| rest"), "{rest:?}");
+        assert!(plain.rest(&step).is_empty());
+    }
 }

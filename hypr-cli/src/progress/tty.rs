@@ -31,8 +31,8 @@ impl View for Tty {
                 }
                 return;
             }
-            Event::Output { step, bytes, .. } => {
-                for line in self.output.lines(step, bytes) {
+            Event::Output { step, stream, bytes } => {
+                for line in self.output.lines(step, *stream, bytes) {
                     self.say(&line);
                 }
                 return;
@@ -44,7 +44,7 @@ impl View for Tty {
             }
             Event::Finished { step, .. } | Event::Failed { step } => {
                 self.end(step.id);
-                if let Some(rest) = self.output.rest(step) {
+                for rest in self.output.rest(step) {
                     self.say(&rest);
                 }
             }
