@@ -1,6 +1,8 @@
 //! What a layer stands on while it is being arranged: the tree below, and what the layer itself has so far.
 
-use hypr_squash::{FileType, Kind, Metadata, Overlay};
+use std::cell::RefCell;
+
+use hypr_squash::{FileType, Kind, Metadata, Overlay, overlay::Node};
 
 use super::{
     arrangement::{Arrangement, Content, Entry},
@@ -12,6 +14,8 @@ use super::{
 pub(super) struct Ground {
     below: Overlay,
     arrangement: Arrangement,
+    /// The directory of the tree below that was looked into last: what is placed comes in the order of a walk.
+    looked: RefCell<Option<(Vec<u8>, Option<Node>)>>,
 }
 
 /// What a path of the image is.
@@ -35,7 +39,7 @@ impl Owner {
 
 impl Ground {
     pub(super) fn new(below: Overlay) -> Self {
-        Self { below, arrangement: Arrangement::default() }
+        Self { below, arrangement: Arrangement::default(), looked: RefCell::default() }
     }
 
     pub(super) fn below(&self) -> &Overlay {
@@ -76,7 +80,7 @@ impl Ground {
                 _ => Found::Other,
             });
         }
-        Ok(match self.below.lookup(path)? {
+        Ok(match self.look(path)? {
             None => Found::Nothing,
             Some(node) if node.file_type() == FileType::Directory => Found::Directory,
             Some(_) => Found::Other,
@@ -110,6 +114,27 @@ impl Ground {
         Ok(())
     }
 
+    /// What the tree below has at `path`.
+    fn look(&self, path: &[u8]) -> Result<Option<Node>, StepError> {
+        if path.is_empty() {
+            return Ok(Some(self.below.root()?));
+        }
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(end) => (&path[..end], &path[end + 1..]),
+            None => (&b""[..], path),
+        };
+        let mut looked = self.looked.borrow_mut();
+        if let Some((directory, node)) = &*looked
+            && directory == parent
+        {
+            return Ok(node.as_ref().map(|node| node.child(name)).transpose()?.flatten());
+        }
+        let node = self.below.lookup(parent)?;
+        let found = node.as_ref().map(|node| node.child(name)).transpose()?.flatten();
+        *looked = Some((parent.to_vec(), node));
+        Ok(found)
+    }
+
     fn make(&mut self, path: &[u8], owner: Owner) {
         let metadata = Metadata { mode: 0o755, uid: owner.uid, gid: owner.gid, ..Metadata::default() };
         self.arrangement.insert(path.to_vec(), Entry { metadata, content: Content::Directory });
@@ -129,7 +154,7 @@ impl Ground {
         if self.arrangement.get(path).is_some() {
             return Ok(());
         }
-        if let Some(node) = self.below.lookup(path)?
+        if let Some(node) = self.look(path)?
             && matches!(node.kind()?, Kind::Directory)
         {
             let mut metadata = node.metadata()?;
