@@ -98,7 +98,7 @@ impl<'a> Bases<'a> {
 
     async fn named(&self, name: &str, options: &PullOptions) -> Result<BaseImage, ImageError> {
         let registry =
-            self.registry.get_or_try_init(|| async { RegistryClient::new(Credentials::from_environment()) }).await?;
+            self.registry.get_or_init(|| async { RegistryClient::new(Credentials::from_environment()) }).await;
         image::base_image(self.store, &name.parse()?, Some(registry), options).await
     }
 

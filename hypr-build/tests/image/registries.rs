@@ -68,7 +68,7 @@ async fn pushed_images_are_pulled_by_tag_and_digest_in_both_forms() {
     let registry = Registry::start(world.folder.path());
     let layers = [(tar(&[("etc/one", "1"), ("two", "2")]), Packed::Gzip), (tar(&[(".wh.two", "")]), Packed::Gzip)];
     let layout = Image::new(&layers).write(&world.path("layout"));
-    let client = RegistryClient::new(Credentials::none()).unwrap();
+    let client = RegistryClient::new(Credentials::none());
     for (name, format) in [("base:1", "oci"), ("team/base:v2s2", "v2s2")] {
         let reference = registry.push(&layout, name, &["--format", format]);
         let image = base_image(&world.store, &reference, Some(&client), &options()).await.unwrap();
@@ -98,7 +98,7 @@ async fn blob_that_the_registry_damaged_is_refused() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     fs::write(&data, bytes).unwrap();
-    let source = RegistrySource::new(RegistryClient::new(Credentials::none()).unwrap(), reference);
+    let source = RegistrySource::new(RegistryClient::new(Credentials::none()), reference);
     let error = pull(&source, &world.store, &options()).await.unwrap_err();
     assert!(matches!(error, ImageError::Digest { .. }), "{error}");
     assert!(error.to_string().contains(&digest), "{error}");

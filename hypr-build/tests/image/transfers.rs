@@ -36,7 +36,7 @@ fn honest(image: &Image) -> impl Fn(&Request) -> Answer + Send + Sync + Clone + 
 
 async fn pull_as(world: &World, fake: &Fake, credentials: Credentials) -> Result<BaseImage, ImageError> {
     let reference: Reference = format!("{}/app:1", fake.address).parse().unwrap();
-    let source = RegistrySource::new(RegistryClient::new(credentials).unwrap(), reference);
+    let source = RegistrySource::new(RegistryClient::new(credentials), reference);
     let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, pull(&source, &world.store, &options())).await.expect("an end")
 }
@@ -96,7 +96,7 @@ async fn registry_that_is_down_is_told_at_once() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let client = RegistryClient::new(Credentials::none()).unwrap();
+    let client = RegistryClient::new(Credentials::none());
     let reference = format!("{address}/app:1").parse().unwrap();
     let started = Instant::now();
     let error = base_image(&world.store, &reference, Some(&client), &options()).await.unwrap_err();
@@ -109,7 +109,7 @@ async fn registry_that_is_down_is_told_at_once() {
 async fn image_that_the_registry_lacks_says_what_was_tried() {
     let world = World::new();
     let fake = Fake::serve(|_| Answer::status(404)).await;
-    let client = RegistryClient::new(Credentials::none()).unwrap();
+    let client = RegistryClient::new(Credentials::none());
     let reference = format!("{}/app:1", fake.address).parse().unwrap();
     let text = base_image(&world.store, &reference, Some(&client), &options()).await.unwrap_err().to_string();
     assert!(text.contains("local store") && text.contains(&format!("registry {}", fake.address)), "{text}");
@@ -213,7 +213,7 @@ async fn manifest_by_digest_must_have_it() {
     let manifest = Image::small("x").blobs().pop().unwrap();
     let fake = Fake::serve(move |_| Answer::ok(manifest.clone()).with("content-type", MANIFEST)).await;
     let reference = format!("{}/app@{}", fake.address, sha256(b"another")).parse().unwrap();
-    let source = RegistrySource::new(RegistryClient::new(Credentials::none()).unwrap(), reference);
+    let source = RegistrySource::new(RegistryClient::new(Credentials::none()), reference);
     let error = pull(&source, &world.store, &options()).await.unwrap_err();
     assert!(matches!(error, ImageError::Digest { .. }), "{error}");
 }

@@ -59,7 +59,7 @@ async fn token(
     let mut url = Url::parse(realm).map_err(|_| refused("it names no token server".to_owned()))?;
     let scope = format!("repository:{}:pull", reference.path());
     let service = challenge.get("service");
-    let http = client.client_for(&url).clone();
+    let http = client.client_for(&url)?.clone();
     let request = match login {
         Some(Login::IdentityToken(token)) => {
             let mut form = url.clone();

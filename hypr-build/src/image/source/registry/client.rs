@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error as _,
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -32,9 +32,9 @@ const MESSAGE_LIMIT: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct RegistryClient {
     /// For this machine: plain HTTP, never by way of a proxy.
-    local: reqwest::Client,
+    local: OnceLock<reqwest::Client>,
     /// For all others: HTTPS only, also after a redirect.
-    remote: reqwest::Client,
+    remote: OnceLock<reqwest::Client>,
     credentials: Credentials,
     /// What to send to a repository: a token or a password.
     authorizations: Mutex<HashMap<(String, String), HeaderValue>>,
@@ -56,27 +56,9 @@ pub(super) struct Request<'a> {
 
 impl RegistryClient {
     /// A client that proves who it is with `credentials`.
-    ///
-    /// # Errors
-    /// Fails when the system's certificates cannot be used.
-    pub fn new(credentials: Credentials) -> Result<Arc<Self>, ImageError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Somebody else may be faster, which is as well.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("hypr/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(Duration::from_secs(15))
-                .read_timeout(Duration::from_secs(60))
-        };
-        let failed = |error: reqwest::Error| ImageError::Credentials {
-            registry: "any".to_owned(),
-            reason: format!("TLS cannot be set up: {}", chain(&error)),
-        };
-        let local = builder().no_proxy().build().map_err(failed)?;
-        let remote = builder().https_only(true).build().map_err(failed)?;
-        Ok(Arc::new(Self { local, remote, credentials, authorizations: Mutex::default() }))
+    pub fn new(credentials: Credentials) -> Arc<Self> {
+        let (local, remote) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { local, remote, credentials, authorizations: Mutex::default() })
     }
 
     /// Fetches a manifest or index.
@@ -118,7 +100,7 @@ impl RegistryClient {
         let mut attempt = 1;
         loop {
             let authorization = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-            let mut builder = self.client_for(&url).get(url.clone());
+            let mut builder = self.client_for(&url)?.get(url.clone());
             if let Some(accept) = request.accept {
                 builder = builder.header(ACCEPT, accept);
             }
@@ -167,8 +149,29 @@ impl RegistryClient {
         &self.credentials
     }
 
-    pub(super) fn client_for(&self, url: &Url) -> &reqwest::Client {
-        if url.host_str().is_some_and(is_this_machine) { &self.local } else { &self.remote }
+    ///
+    /// It is made when it is first needed: reading the system's certificates takes longer than a build that has
+    /// everything in its cache.
+    pub(super) fn client_for(&self, url: &Url) -> Result<&reqwest::Client, ImageError> {
+        let is_local = url.host_str().is_some_and(is_this_machine);
+        let place = if is_local { &self.local } else { &self.remote };
+        if let Some(client) = place.get() {
+            return Ok(client);
+        }
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Somebody else may be faster, which is as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("hypr/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(15))
+            .read_timeout(Duration::from_secs(60));
+        let builder = if is_local { builder.no_proxy() } else { builder.https_only(true) };
+        let client = builder.build().map_err(|error| ImageError::Credentials {
+            registry: url.host_str().unwrap_or("any").to_owned(),
+            reason: format!("TLS cannot be set up: {}", chain(&error)),
+        })?;
+        Ok(place.get_or_init(|| client))
     }
 }
 
