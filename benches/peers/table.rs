@@ -1,0 +1,102 @@
+//! The table: medians, the ratio to the best peer, and the machine that they were measured on.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Result;
+
+const BEGIN: &str = "<!-- peers: begin; written by `peers`, not by hand -->";
+const END: &str = "<!-- peers: end -->";
+
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) place: String,
+    /// Our time as a part of the best peer's, at most.
+    pub(crate) bar: f64,
+    /// Tool and median; ours first.
+    pub(crate) measured: Vec<(&'static str, Option<Duration>)>,
+}
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        let (ours, peers) = self.measured.split_first()?;
+        let best = peers.iter().filter_map(|(_, time)| *time).min()?;
+        Some(ours.1?.as_secs_f64() / best.as_secs_f64())
+    }
+}
+
+pub(crate) fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+/// One row for people who wait.
+pub(crate) fn line(row: &Row) -> String {
+    let times: Vec<_> = row.measured.iter().map(|(tool, time)| format!("{tool} {}", seconds(*time))).collect();
+    format!("{} ({}): {}, ratio {}", row.scenario, row.place, times.join(", "), ratio(row))
+}
+
+pub(crate) fn render(rows: &[Row]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let tools: Vec<_> = first.measured.iter().map(|(tool, _)| *tool).collect();
+    let mut text = format!("{}\n\n| scenario | on | {} | ours / best peer | at most |\n", machine(), tools.join(" | "));
+    let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(tools.len()));
+    for row in rows {
+        let times: Vec<_> = row.measured.iter().map(|(_, time)| seconds(*time)).collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {:.3} |",
+            row.scenario,
+            row.place,
+            times.join(" | "),
+            ratio(row),
+            row.bar
+        );
+    }
+    text
+}
+
+/// Puts the table between its marks, which the file must have.
+pub(crate) fn put(readme: &Path, table: &str) -> Result<()> {
+    let text = fs::read_to_string(readme)?;
+    let (Some(begin), Some(end)) = (text.find(BEGIN), text.find(END)) else {
+        return Err(format!("{} has no marks for the table", readme.display()).into());
+    };
+    let text = format!("{}{BEGIN}\n{table}{}", &text[..begin], &text[end..]);
+    Ok(fs::write(readme, text)?)
+}
+
+/// The type of the file system that a directory is on.
+pub(crate) fn file_system(place: &Path) -> String {
+    printed(Command::new("stat").args(["--file-system", "--format=%T"]).arg(place)).replace("ext2/ext3", "ext4")
+}
+
+fn seconds(time: Option<Duration>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{:.3}", time.as_secs_f64()))
+}
+
+fn ratio(row: &Row) -> String {
+    row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"))
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    let versions = [
+        printed(Command::new("uname").arg("-r")),
+        printed(Command::new("/usr/bin/docker").arg("--version")),
+        printed(Command::new("buildah").arg("--version")),
+    ];
+    let date = printed(Command::new("date").args(["--utc", "+%F"]));
+    format!("Wall seconds, medians. {date}, {cores} cores, load {load} at the end; kernel {}.", versions.join("; "))
+}
+
+/// What a command prints, or nothing.
+fn printed(command: &mut Command) -> String {
+    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
+}
