@@ -98,7 +98,7 @@ pub(crate) fn all() -> Vec<Scenario> {
                 dockerfile(project, &text)
             })
         },
-        Scenario::new("an application: two compilations, packages, COPY --from", 0.45, application),
+        Scenario::new("an application: two compilations, packages, COPY --from", 0.85, application),
         Scenario {
             run: |tool, project| {
                 let built = cold(tool, project)?;
