@@ -8,6 +8,7 @@ use crate::{Digest, Error};
 /// The content digests of all regular files of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Index {
+    encoder: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -31,8 +32,14 @@ pub struct Entry {
 }
 
 impl Index {
-    pub(crate) fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+    pub(crate) fn new(encoder: Option<String>, entries: Vec<Entry>) -> Self {
+        Self { encoder, entries }
+    }
+
+    /// What compressed all data of the image: codec, level, versions and block size. `None` when data was copied from
+    /// other images.
+    pub fn encoder(&self) -> Option<&str> {
+        self.encoder.as_deref()
     }
 
     /// All files in walk order.
@@ -44,6 +51,9 @@ impl Index {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
+        let encoder = self.encoder.as_deref().unwrap_or_default();
+        put_length(&mut out, encoder.len());
+        out.extend_from_slice(encoder.as_bytes());
         out.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
         let mut previous: &[u8] = b"";
         for entry in &self.entries {
@@ -81,6 +91,8 @@ impl Index {
         if input.take(MAGIC.len()).ok_or_else(damaged)? != MAGIC {
             return Err(Error::Index { reason: "it is of another version" });
         }
+        let encoder = input.text().ok_or_else(damaged)?;
+        let encoder = (!encoder.is_empty()).then(|| encoder.to_owned());
         let count = input.number().ok_or_else(damaged)?;
         let mut entries = Vec::new();
         let mut path = Vec::new();
@@ -88,11 +100,11 @@ impl Index {
             let entry = input.entry(&mut path).ok_or_else(damaged)?;
             entries.push(entry);
         }
-        if input.0.is_empty() { Ok(Self { entries }) } else { Err(damaged()) }
+        if input.0.is_empty() { Ok(Self { encoder, entries }) } else { Err(damaged()) }
     }
 }
 
-const MAGIC: &[u8] = b"hypr squashfs index 1\n";
+const MAGIC: &[u8] = b"hypr squashfs index 2\n";
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&u32::try_from(length).expect("paths are shorter than 4 GiB").to_le_bytes());
@@ -117,6 +129,11 @@ impl<'a> Input<'a> {
 
     fn small(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = self.small()? as usize;
+        std::str::from_utf8(self.take(length)?).ok()
     }
 
     fn entry(&mut self, path: &mut Vec<u8>) -> Option<Entry> {
@@ -150,7 +167,11 @@ mod tests {
             stored: 17,
             fragment,
         };
-        Index::new(vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)])
+        let encoder = Some("zstd 3".to_owned());
+        Index::new(
+            encoder,
+            vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)],
+        )
     }
 
     #[test]

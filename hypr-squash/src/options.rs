@@ -94,6 +94,18 @@ pub struct Options {
     pub volatile_from: Option<i64>,
 }
 
+impl Options {
+    /// What decides the bytes that a block is compressed to.
+    pub(crate) fn encoder(&self) -> String {
+        let codec = match self.codec {
+            Codec::Zstd { level } => format!("zstd {} level {level}", zstd::zstd_safe::version_string()),
+            Codec::Lz4 => "lz4".to_owned(),
+            Codec::Gzip { level } => format!("gzip level {level}"),
+        };
+        format!("hypr-squash {}, {codec}, blocks of {}", env!("CARGO_PKG_VERSION"), self.block_size.bytes())
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

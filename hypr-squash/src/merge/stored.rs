@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::fragment;
 use super::live::{Live, coalesce};
 use crate::write::{Fragment, Run, Writer};
 use crate::{Error, FileExtent, Reader};
@@ -31,7 +30,7 @@ impl Stored {
             let mut ranges = data.blocks.clone();
             let mut clean = Vec::new();
             for (&index, tails) in &data.fragments {
-                let length = fragment::length(reader, index)?;
+                let length = reader.fragment_length(index)?;
                 if matches!(&coalesce(tails.clone())[..], [whole] if *whole == (0..length)) {
                     let entry = reader.fragment_entry(index)?;
                     ranges.push(entry.start..entry.start + u64::from(entry.size.bytes()));

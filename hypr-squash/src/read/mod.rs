@@ -20,6 +20,8 @@ use image::Image;
 pub use node::{FileType, Kind, Node};
 pub use walk::Walk;
 
+use zstd::zstd_safe;
+
 use crate::{BlockSize, CompressionId, Error, FragmentEntry, Index, Table};
 
 /// An open image. Clones share one set of caches and may be used from many threads.
@@ -114,6 +116,26 @@ impl Reader {
     /// Fails when the block is corrupt.
     pub fn fragment(&self, index: u32) -> Result<Arc<[u8]>, Error> {
         self.image.fragment(index)
+    }
+
+    /// Bytes that a fragment block has when decompressed.
+    ///
+    /// A frame of zstd says so in its first bytes; other codecs must be asked.
+    pub(crate) fn fragment_length(&self, index: u32) -> Result<u64, Error> {
+        const FRAME_HEADER: u32 = 18;
+        let entry = self.fragment_entry(index)?;
+        if !entry.size.is_compressed() {
+            return Ok(u64::from(entry.size.bytes()));
+        }
+        if self.info().compression == CompressionId::Zstd {
+            let mut header = [0; FRAME_HEADER as usize];
+            let header = &mut header[..entry.size.bytes().min(FRAME_HEADER) as usize];
+            self.read_raw(entry.start, header)?;
+            if let Ok(Some(length)) = zstd_safe::get_frame_content_size(header) {
+                return Ok(length);
+            }
+        }
+        Ok(self.fragment(index)?.len() as u64)
     }
 
     /// Reads stored bytes of the image as they are.

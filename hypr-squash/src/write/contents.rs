@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
 use super::committer::{Extent, Message, Slot};
-use super::fragments::{Fragments, Place};
+use super::fragments::{Fragments, Place, Tail};
 use super::pipeline::Pipeline;
 use crate::{BlockSize, Digest, Error, StoredSize};
 
@@ -123,7 +123,7 @@ impl Contents {
                 pipeline.commit(Message::Hole(extent))?;
                 data = Data::Extent(extent);
             } else {
-                tail = Some(self.fragments.place(bytes, &digest, pipeline)?);
+                tail = Some(self.fragments.place(Tail::Bytes(bytes), &digest, pipeline)?);
             }
         }
         self.push(Content { size, digest, data, tail })

@@ -32,6 +32,8 @@ pub(super) struct Finish<'a> {
     pub(super) fragments: Vec<FragmentEntry>,
     /// Byte offset in the image of the first data.
     pub(super) data_start: u64,
+    /// Whether stored bytes are in it that another encoder may have made.
+    pub(super) is_foreign: bool,
 }
 
 /// Order and numbers of the inodes.
@@ -330,7 +332,8 @@ impl Finish<'_> {
             }
             stack.extend(self.children(at).rev().map(|(name, child)| (join(&path, name), child)));
         }
-        (hasher.finish(), Index::new(entries), self.live_bytes(&is_live))
+        let encoder = (!self.is_foreign).then(|| self.options.encoder());
+        (hasher.finish(), Index::new(encoder, entries), self.live_bytes(&is_live))
     }
 
     /// Stored bytes that the live contents need. Dead tails inside a live fragment block count as dead.
@@ -346,7 +349,8 @@ impl Finish<'_> {
         }
         for (&fragment, &tails) in &tails {
             live += u64::from(self.fragments[fragment as usize].size.bytes());
-            if let Origin::Packed(filled) = self.contents.fragments.origins()[fragment as usize] {
+            let origin = self.contents.fragments.origins()[fragment as usize];
+            if let Origin::Packed(filled) | Origin::Copied { filled: Some(filled), .. } = origin {
                 live = live.saturating_sub(u64::from(filled).saturating_sub(tails));
             }
         }

@@ -9,6 +9,7 @@ mod contents;
 mod finish;
 mod fragments;
 mod hash;
+mod lend;
 mod listing;
 mod metadata_writer;
 mod output;
@@ -25,6 +26,7 @@ use std::io::Read;
 use contents::Contents;
 use finish::Finish;
 use fragments::Origin;
+use lend::Lenders;
 use output::Output;
 use pipeline::Pipeline;
 pub use stored::{Fragment, Run, StoredFile, Tail};
@@ -52,7 +54,9 @@ pub struct Writer {
     /// Different sets of extended attributes; the first is the empty one.
     xattrs: Vec<Xattrs>,
     known_xattrs: HashMap<Xattrs, u32>,
-    runs: u32,
+    lenders: Lenders,
+    /// Whether another image's bytes were copied, whatever encoder made them.
+    is_foreign: bool,
     data_start: u64,
     pipeline: Pipeline,
 }
@@ -103,7 +107,8 @@ impl Writer {
             contents: Contents::new(options.block_size),
             xattrs: vec![Xattrs::new()],
             known_xattrs: HashMap::new(),
-            runs: 0,
+            lenders: Lenders::default(),
+            is_foreign: false,
             data_start,
             pipeline: Pipeline::start(output, &options)?,
             options,
@@ -206,7 +211,7 @@ impl Writer {
         let origins = self.contents.fragments.origins().iter().enumerate();
         let fragments = origins.map(|(index, origin)| match *origin {
             Origin::Packed(_) => ledger.fragments.get(index).copied().flatten().ok_or(Error::Poisoned),
-            Origin::Copied { run, offset, size } => {
+            Origin::Copied { run, offset, size, .. } => {
                 Ok(FragmentEntry { start: ledger.runs[run as usize] + offset, size })
             }
         });
@@ -218,6 +223,7 @@ impl Writer {
             xattrs: &self.xattrs,
             ledger: &ledger,
             data_start: self.data_start,
+            is_foreign: self.is_foreign,
         };
         finish.write(output)
     }

@@ -4,6 +4,7 @@
 //! long they take. A ticket must be had for each number and comes back when it is written; so what is under way is
 //! bounded, and no channel is ever full.
 
+use std::ops::Range;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -12,7 +13,7 @@ use super::committer::{self, Block, Ledger, Message, Numbered, Slot};
 use super::output::Output;
 use super::pool::Pool;
 use crate::compress::Compressor;
-use crate::{Codec, Error, Options};
+use crate::{Codec, Error, Options, Reader};
 
 /// Memory that blocks under way may take, two buffers each.
 const MEMORY: usize = 32 << 20;
@@ -21,6 +22,8 @@ const MEMORY: usize = 32 << 20;
 pub(super) struct Pipeline {
     pool: Pool,
     next: u64,
+    /// Runs copied from other images so far.
+    runs: u32,
     tickets: Receiver<()>,
     /// `None` once the threads have been told to end.
     channels: Option<Channels>,
@@ -56,6 +59,7 @@ impl Pipeline {
         let mut pipeline = Self {
             pool: pool.clone(),
             next: 0,
+            runs: 0,
             tickets,
             channels: Some(Channels { jobs, messages: messages.clone() }),
             workers: Vec::with_capacity(threads),
@@ -101,6 +105,15 @@ impl Pipeline {
         let number = self.ticket()?;
         let sent = self.channels.as_ref().is_some_and(|channels| channels.messages.send((number, message)).is_ok());
         if sent { Ok(()) } else { Err(self.fail()) }
+    }
+
+    /// Copies stored bytes of another image in their turn; returns the number of the run.
+    pub(super) fn copy(&mut self, source: &Reader, range: Range<u64>) -> Result<u32, Error> {
+        let run = self.runs;
+        self.runs = run.checked_add(1).ok_or(Error::Limit { what: "runs", limit: u64::from(u32::MAX) })?;
+        let (offset, length) = (range.start, range.end - range.start);
+        self.commit(Message::Copy { run, source: source.clone(), offset, length })?;
+        Ok(run)
     }
 
     /// Waits until everything is written.

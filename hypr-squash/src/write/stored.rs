@@ -5,9 +5,8 @@
 
 use std::ops::Range;
 
-use super::committer::Message;
 use super::contents::{Content, Data};
-use super::fragments::{Origin, Place};
+use super::fragments::{self, Origin, Place};
 use super::tree::{Body, Inode};
 use super::{FileInfo, Writer};
 use crate::{Digest, Error, Metadata, Reader, StoredSize};
@@ -61,11 +60,9 @@ impl Writer {
         if range.start < data.start || range.end > data.end || range.start > range.end {
             return Err(Error::corrupt(crate::Table::Data, range.start, "data lies outside the data area"));
         }
-        let run = self.runs;
-        self.runs = run.checked_add(1).ok_or(Error::Limit { what: "runs", limit: u64::from(u32::MAX) })?;
-        let (offset, length) = (range.start, range.end - range.start);
-        self.pipeline.commit(Message::Copy { run, source: source.clone(), offset, length })?;
-        Ok(Run(run))
+        // Whoever encoded it, it was not this writer.
+        self.is_foreign = true;
+        self.pipeline.copy(source, range).map(Run)
     }
 
     /// Declares a fragment block that lies at a byte offset in a run.
@@ -73,7 +70,7 @@ impl Writer {
     /// # Errors
     /// Fails when there are too many fragment blocks.
     pub fn add_fragment(&mut self, run: Run, offset: u64, size: StoredSize) -> Result<Fragment, Error> {
-        self.contents.fragments.push(Origin::Copied { run: run.0, offset, size }).map(Fragment)
+        self.contents.fragments.push(Origin::Copied { run: run.0, offset, size, filled: None }).map(Fragment)
     }
 
     /// Adds a regular file whose blocks lie in a run. When equal content is already stored, that is used instead.
@@ -96,8 +93,8 @@ impl Writer {
         Ok(FileInfo { size: file.size, digest: file.digest })
     }
 
-    /// Adds a regular file whose content is already in the image; returns whether it is. When it is not, nothing is
-    /// added.
+    /// Adds a regular file whose content is already in the image, or in one that [lends](Self::lend); returns whether
+    /// it is. When it is not, nothing is added.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory).
@@ -110,7 +107,11 @@ impl Writer {
     ) -> Result<bool, Error> {
         self.tree.check(path)?;
         let attributes = self.attributes(path, metadata)?;
-        let Some(content) = self.contents.find(size, &digest) else { return Ok(false) };
+        let found = match self.contents.find(size, &digest) {
+            Some(content) => Some(content),
+            None => self.borrow(size, digest)?,
+        };
+        let Some(content) = found else { return Ok(false) };
         self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
         Ok(true)
     }
@@ -132,7 +133,10 @@ impl Writer {
         let tail = match file.tail {
             Tail::None => None,
             Tail::Fragment(fragment, offset) => Some(Place { fragment: fragment.0, offset }),
-            Tail::Bytes(bytes) => Some(self.contents.fragments.place(bytes, &file.digest, &mut self.pipeline)?),
+            Tail::Bytes(bytes) => {
+                let tail = fragments::Tail::Bytes(bytes);
+                Some(self.contents.fragments.place(tail, &file.digest, &mut self.pipeline)?)
+            }
         };
         let data = if file.blocks.is_empty() {
             Data::None

@@ -5,6 +5,7 @@ mod edges;
 mod failures;
 mod foreign;
 mod hostile;
+mod lending;
 mod limits;
 mod oracles;
 mod random;
