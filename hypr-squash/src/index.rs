@@ -1,15 +1,25 @@
 //! The sidecar index of an image: what each file contains and where that lies.
 //!
-//! An index spares a merge from reading content to find equal files. It is written beside an image and is never
-//! trusted further than its entries agree with the image's own tables.
+//! An index spares a merge from reading content to find equal files, and lets a later pack borrow what is compressed
+//! already. It is written beside an image and is never trusted further than its entries agree with the image's own
+//! tables.
 
-use crate::{Digest, Error};
+use crate::{Digest, Error, FragmentEntry, StoredSize};
 
 /// The content digests of all regular files of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Index {
-    encoder: Option<String>,
     entries: Vec<Entry>,
+    fragments: Vec<PackedFragment>,
+    encoder: Option<String>,
+}
+
+/// A fragment block and how much was packed into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedFragment {
+    pub(crate) entry: FragmentEntry,
+    /// Bytes of all tails in it; `None` when the block was copied from another image.
+    pub(crate) filled: Option<u32>,
 }
 
 /// One regular file; its further hard links are not listed.
@@ -29,11 +39,18 @@ pub struct Entry {
     pub stored: u64,
     /// Index of the fragment block and byte offset in it, when the file has a tail there.
     pub fragment: Option<(u32, u32)>,
+    /// BLAKE3 of the first 8 MiB of the content, of the first 16, and so on, as far as it is that long.
+    pub prefixes: Vec<Digest>,
 }
 
 impl Index {
-    pub(crate) fn new(encoder: Option<String>, entries: Vec<Entry>) -> Self {
-        Self { encoder, entries }
+    pub(crate) fn new(entries: Vec<Entry>, fragments: Vec<PackedFragment>, encoder: Option<String>) -> Self {
+        Self { entries, fragments, encoder }
+    }
+
+    /// All fragment blocks in the order of the image's table.
+    pub(crate) fn fragments(&self) -> &[PackedFragment] {
+        &self.fragments
     }
 
     /// What compressed all data of the image: codec, level, versions and block size. `None` when data was copied from
@@ -70,7 +87,15 @@ impl Index {
             let (index, offset) = entry.fragment.unwrap_or((u32::MAX, 0));
             out.extend_from_slice(&index.to_le_bytes());
             out.extend_from_slice(&offset.to_le_bytes());
+            put_length(&mut out, entry.prefixes.len());
+            entry.prefixes.iter().for_each(|prefix| out.extend_from_slice(prefix.as_bytes()));
             previous = &entry.path;
+        }
+        out.extend_from_slice(&(self.fragments.len() as u64).to_le_bytes());
+        for PackedFragment { entry, filled } in &self.fragments {
+            out.extend_from_slice(&entry.start.to_le_bytes());
+            out.extend_from_slice(&entry.size.word().to_le_bytes());
+            out.extend_from_slice(&filled.unwrap_or(u32::MAX).to_le_bytes());
         }
         let digest = blake3::hash(&out);
         out.extend_from_slice(digest.as_bytes());
@@ -96,15 +121,26 @@ impl Index {
         let count = input.number().ok_or_else(damaged)?;
         let mut entries = Vec::new();
         let mut path = Vec::new();
+        // A path may repeat most of the one before, so a small file could ask for much memory.
+        let mut path_bytes = body.len().saturating_mul(PATH_GROWTH);
         for _ in 0..count {
             let entry = input.entry(&mut path).ok_or_else(damaged)?;
+            path_bytes = path_bytes.checked_sub(entry.path.len()).ok_or_else(damaged)?;
             entries.push(entry);
         }
-        if input.0.is_empty() { Ok(Self { encoder, entries }) } else { Err(damaged()) }
+        let count = input.number().ok_or_else(damaged)?;
+        let mut fragments = Vec::new();
+        for _ in 0..count {
+            fragments.push(input.fragment().ok_or_else(damaged)?);
+        }
+        if input.0.is_empty() { Ok(Self { entries, fragments, encoder }) } else { Err(damaged()) }
     }
 }
 
-const MAGIC: &[u8] = b"hypr squashfs index 2\n";
+const MAGIC: &[u8] = b"hypr squashfs index 3\n";
+
+/// How many times longer than the index all paths together may be.
+const PATH_GROWTH: usize = 64;
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&u32::try_from(length).expect("paths are shorter than 4 GiB").to_le_bytes());
@@ -149,7 +185,17 @@ impl<'a> Input<'a> {
         let (size, start, stored) = (self.number()?, self.number()?, self.number()?);
         let (index, offset) = (self.small()?, self.small()?);
         let fragment = (index != u32::MAX).then_some((index, offset));
-        Some(Entry { path: path.clone(), inode, digest, size, start, stored, fragment })
+        let mut prefixes = Vec::new();
+        for _ in 0..self.small()? {
+            prefixes.push(Digest::from_bytes(self.array()?));
+        }
+        Some(Entry { path: path.clone(), inode, digest, size, start, stored, fragment, prefixes })
+    }
+
+    fn fragment(&mut self) -> Option<PackedFragment> {
+        let entry = FragmentEntry { start: self.number()?, size: StoredSize::from_word(self.small()?) };
+        let filled = Some(self.small()?).filter(|filled| *filled != u32::MAX);
+        Some(PackedFragment { entry, filled })
     }
 }
 
@@ -166,12 +212,12 @@ mod tests {
             start: 96,
             stored: 17,
             fragment,
+            prefixes: vec![blake3::hash(b"prefix"); inode as usize - 1],
         };
-        let encoder = Some("zstd 3".to_owned());
-        Index::new(
-            encoder,
-            vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)],
-        )
+        let entries = vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)];
+        let packed =
+            |filled| PackedFragment { entry: FragmentEntry { start: 1 << 33, size: StoredSize::raw(7) }, filled };
+        Index::new(entries, vec![packed(Some(7)), packed(None)], Some("zstd 3".to_owned()))
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod extent;
 mod extract;
 mod format;
 mod index;
+mod memo;
 mod merge;
 mod metadata;
 mod options;

@@ -97,12 +97,17 @@ pub struct Options {
 impl Options {
     /// What decides the bytes that a block is compressed to.
     pub(crate) fn encoder(&self) -> String {
+        // To be raised when blocks come to be cut or compressed in another way.
+        const REVISION: u32 = 1;
         let codec = match self.codec {
-            Codec::Zstd { level } => format!("zstd {} level {level}", zstd::zstd_safe::version_string()),
+            Codec::Zstd { level } => {
+                format!("zstd {} level {}", zstd::zstd_safe::version_string(), level.clamp(1, 22))
+            }
             Codec::Lz4 => "lz4".to_owned(),
-            Codec::Gzip { level } => format!("gzip level {level}"),
+            Codec::Gzip { level } => format!("gzip level {}", level.clamp(1, 9)),
         };
-        format!("hypr-squash {}, {codec}, blocks of {}", env!("CARGO_PKG_VERSION"), self.block_size.bytes())
+        let version = env!("CARGO_PKG_VERSION");
+        format!("hypr-squash {version} revision {REVISION}, {codec}, blocks of {}", self.block_size.bytes())
     }
 }
 

@@ -156,6 +156,14 @@ impl Reader {
         self.image.index.as_ref()
     }
 
+    /// The inode with this number, through the export table; `None` when there is no such table.
+    pub(crate) fn node(&self, number: u32) -> Result<Option<Node>, Error> {
+        let Some(reference) = self.image.export_reference(number)? else { return Ok(None) };
+        let node = Node::at(&self.image, reference)?;
+        let found = (node.inode_number() == number).then_some(node);
+        found.ok_or(Error::corrupt(Table::Export, 0, "an entry leads to another inode")).map(Some)
+    }
+
     /// Where the export table says that an inode is; `None` when there is no such table.
     pub(crate) fn export_reference(&self, number: u32) -> Result<Option<u64>, Error> {
         self.image.export_reference(number)

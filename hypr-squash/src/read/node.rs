@@ -71,6 +71,11 @@ impl Node {
         Self { image: Arc::clone(image), parsed: image.root.clone() }
     }
 
+    /// The inode that a reference of another table leads to.
+    pub(super) fn at(image: &Arc<Image>, reference: u64) -> Result<Self, Error> {
+        Ok(Self { image: Arc::clone(image), parsed: Parsed::read(image, Position::from_reference(reference))? })
+    }
+
     /// The inode number, the same for all hard links of a file; 1 to [`Info::inodes`](crate::Info::inodes).
     pub fn inode_number(&self) -> u32 {
         self.parsed.inode.number

@@ -1,6 +1,7 @@
 //! The one thread that writes: takes blocks in the order of their numbers and records where they went.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -20,6 +21,8 @@ pub(super) enum Message {
     Hole(Extent),
     /// Append stored bytes of another image.
     Copy { run: u32, source: Reader, offset: u64, length: u64 },
+    /// Append stored blocks of another image, side by side, that take the place of compressed ones.
+    Lend { slot: Slot, source: Arc<Reader>, offset: u64, blocks: Vec<StoredSize> },
     /// Begin an extent with the first blocks of another.
     Repeat { from: Extent, blocks: usize, to: Extent },
     /// Stop: a block could not be compressed.
@@ -52,6 +55,8 @@ pub(super) struct Ledger {
     pub(super) fragments: Vec<Option<FragmentEntry>>,
     /// Byte offsets of the runs copied from other images.
     pub(super) runs: Vec<u64>,
+    /// Stored bytes that memos lent.
+    pub(super) lent: u64,
 }
 
 /// Data blocks and where the first one that is not a hole begins.
@@ -64,6 +69,23 @@ pub(super) struct StoredExtent {
 impl Ledger {
     fn extent(&mut self, extent: Extent) -> &mut StoredExtent {
         slot(&mut self.extents, extent.0)
+    }
+
+    /// Notes blocks that were appended at `start`.
+    fn note(&mut self, slot: Slot, start: u64, blocks: &[StoredSize]) {
+        match slot {
+            Slot::Data(extent) => {
+                let extent = self.extent(extent);
+                if blocks.iter().any(|block| !block.is_hole()) {
+                    extent.start.get_or_insert(start);
+                }
+                extent.blocks.extend_from_slice(blocks);
+            }
+            Slot::Fragment(index) => {
+                let entry = blocks.first().map(|&size| FragmentEntry { start, size });
+                *self::slot(&mut self.fragments, index) = entry;
+            }
+        }
     }
 }
 
@@ -98,16 +120,13 @@ fn commit(message: Message, output: &mut Output, ledger: &mut Ledger, pool: &Poo
     match message {
         Message::Block(slot, block) => {
             let size = block.append(output, pool)?;
-            match slot {
-                Slot::Data(extent) => {
-                    let extent = ledger.extent(extent);
-                    extent.start.get_or_insert(start);
-                    extent.blocks.push(size);
-                }
-                Slot::Fragment(index) => {
-                    *self::slot(&mut ledger.fragments, index) = Some(FragmentEntry { start, size });
-                }
-            }
+            ledger.note(slot, start, &[size]);
+        }
+        Message::Lend { slot, source, offset, blocks } => {
+            let length = blocks.iter().map(|block| u64::from(block.bytes())).sum();
+            output.append_from(&source, offset, length)?;
+            ledger.lent += length;
+            ledger.note(slot, start, &blocks);
         }
         Message::Hole(extent) => ledger.extent(extent).blocks.push(StoredSize::HOLE),
         Message::Copy { run, source, offset, length } => {

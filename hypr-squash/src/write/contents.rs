@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
 use super::committer::{Extent, Message, Slot};
-use super::fragments::{Fragments, Place, Tail};
+use super::fragments::{Fragments, Place, Short};
+use super::lending::Lending;
 use super::pipeline::Pipeline;
-use crate::{BlockSize, Digest, Error, StoredSize};
+use crate::{BlockSize, Digest, Error, Options, StoredSize};
 
 /// Bytes of a long content that are held back until it is known whether they are the beginning of another.
 const SEGMENT: usize = 8 << 20;
@@ -21,6 +22,7 @@ pub(super) struct Contents {
     prefixes: HashMap<Digest, (Extent, usize)>,
     extents: u32,
     pub(super) fragments: Fragments,
+    pub(super) lending: Lending,
     /// Bytes of content that did not have to be stored again.
     pub(super) duplicate_bytes: u64,
 }
@@ -32,6 +34,8 @@ pub(super) struct Content {
     pub(super) digest: Digest,
     pub(super) data: Data,
     pub(super) tail: Option<Place>,
+    /// Digests of its beginnings, one a segment.
+    pub(super) prefixes: Box<[Digest]>,
 }
 
 /// Where the data blocks of a content are.
@@ -54,14 +58,15 @@ struct Held {
 }
 
 impl Contents {
-    pub(super) fn new(block_size: BlockSize) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
-            block_size,
+            block_size: options.block_size,
             list: Vec::new(),
             by_digest: HashMap::new(),
             prefixes: HashMap::new(),
             extents: 0,
-            fragments: Fragments::new(block_size),
+            fragments: Fragments::new(options.block_size),
+            lending: Lending::new(options),
             duplicate_bytes: 0,
         }
     }
@@ -77,8 +82,7 @@ impl Contents {
             pipeline.recycle(block);
             return stored;
         }
-        let mut long =
-            Long { hasher: blake3::Hasher::new(), size: 0, blocks: 0, held: Vec::new(), known: None, extent: None };
+        let mut long = Long::default();
         self.continue_long(&mut long, Held { bytes: block, used }, pipeline)?;
         loop {
             let mut block = pipeline.buffer(block_size);
@@ -116,17 +120,57 @@ impl Contents {
         if let Some(known) = self.find(size, &digest) {
             return Ok(known);
         }
-        let (mut data, mut tail) = (Data::None, None);
-        if !bytes.is_empty() {
-            if is_zero(bytes) {
-                let extent = self.new_extent();
-                pipeline.commit(Message::Hole(extent))?;
-                data = Data::Extent(extent);
-            } else {
-                tail = Some(self.fragments.place(Tail::Bytes(bytes), &digest, pipeline)?);
-            }
+        if is_zero(bytes) {
+            self.push_zeros(size, digest, pipeline)
+        } else {
+            self.push_short(Short::Bytes(bytes), size, digest, pipeline)
         }
-        self.push(Content { size, digest, data, tail })
+    }
+
+    /// Stores a content from what the image or a memo holds; `None` when neither does.
+    pub(super) fn lend(&mut self, size: u64, digest: &Digest, pipeline: &mut Pipeline) -> Result<Option<u32>, Error> {
+        if let Some(known) = self.find(size, digest) {
+            return Ok(Some(known));
+        }
+        let short = usize::try_from(size).ok().filter(|size| *size < self.block_size.len());
+        if let Some(length) = short {
+            if let Some(tail) = self.lending.tail(size, digest) {
+                return self.push_short(Short::Lent(tail), size, *digest, pipeline).map(Some);
+            }
+            let is_zeros = blake3::hash(&vec![0; length]) == *digest;
+            return if is_zeros { self.push_zeros(size, *digest, pipeline).map(Some) } else { Ok(None) };
+        }
+        let Some(lent) = self.lending.blocks(size, digest) else { return Ok(None) };
+        let prefixes: Box<[Digest]> = self.lending.prefixes(size, digest).into();
+        let extent = self.new_extent();
+        let blocks = lent.len();
+        lent.copy(0, blocks, extent, pipeline)?;
+        for (segments, prefix) in (1..).zip(&prefixes) {
+            self.prefixes.entry(*prefix).or_insert((extent, segments * (SEGMENT / self.block_size.len())));
+        }
+        self.push(Content { size, digest: *digest, data: Data::Extent(extent), tail: None, prefixes }).map(Some)
+    }
+
+    /// A content shorter than a block of nothing but zeros, or of nothing.
+    fn push_zeros(&mut self, size: u64, digest: Digest, pipeline: &mut Pipeline) -> Result<u32, Error> {
+        let mut data = Data::None;
+        if size > 0 {
+            let extent = self.new_extent();
+            pipeline.commit(Message::Hole(extent))?;
+            data = Data::Extent(extent);
+        }
+        self.push(Content { size, digest, data, tail: None, prefixes: Box::default() })
+    }
+
+    fn push_short(
+        &mut self,
+        content: Short<'_>,
+        size: u64,
+        digest: Digest,
+        pipeline: &mut Pipeline,
+    ) -> Result<u32, Error> {
+        let tail = Some(self.fragments.place(content, &digest, &self.lending, pipeline)?);
+        self.push(Content { size, digest, data: Data::None, tail, prefixes: Box::default() })
     }
 
     fn continue_long(&mut self, long: &mut Long, block: Held, pipeline: &mut Pipeline) -> Result<(), Error> {
@@ -135,21 +179,32 @@ impl Contents {
         long.blocks += 1;
         let is_full = block.used == self.block_size.len();
         match long.extent {
-            Some(extent) => emit(extent, block, pipeline)?,
-            None => long.held.push(block),
+            // What a memo may lend is not compressed before its digest is known.
+            Some(extent) if self.lending.is_empty() => emit(extent, block, pipeline)?,
+            _ => long.held.push(block),
         }
-        if is_full && long.blocks.is_multiple_of(SEGMENT / self.block_size.len()) {
-            let prefix = long.hasher.finalize();
-            match self.prefixes.get(&prefix) {
-                Some(&known) if long.extent.is_none() => {
-                    long.held.drain(..).for_each(|held| pipeline.recycle(held.bytes));
-                    long.known = Some(known);
+        let segment = SEGMENT / self.block_size.len();
+        if !is_full || !long.blocks.is_multiple_of(segment) {
+            return Ok(());
+        }
+        let prefix = long.hasher.finalize();
+        long.prefixes.push(prefix);
+        match self.prefixes.get(&prefix) {
+            Some(&known) if long.extent.is_none() => {
+                long.release(pipeline);
+                long.known = Some(known);
+            }
+            Some(_) => long.emit_held(pipeline)?,
+            None => {
+                let extent = self.begin(long, pipeline)?;
+                match self.lending.prefix(long.prefixes.len() as u64, &prefix) {
+                    Some(lent) if lent.len() >= long.blocks => {
+                        lent.copy(long.blocks - long.held.len(), long.blocks, extent, pipeline)?;
+                        long.release(pipeline);
+                    }
+                    _ => long.emit_held(pipeline)?,
                 }
-                Some(_) => {}
-                None => {
-                    let extent = self.begin(long, pipeline)?;
-                    self.prefixes.insert(prefix, (extent, long.blocks));
-                }
+                self.prefixes.insert(prefix, (extent, long.blocks));
             }
         }
         Ok(())
@@ -158,15 +213,23 @@ impl Contents {
     fn finish_long(&mut self, mut long: Long, pipeline: &mut Pipeline) -> Result<u32, Error> {
         let digest = long.hasher.finalize();
         if let Some(known) = self.find(long.size, &digest) {
-            long.held.drain(..).for_each(|held| pipeline.recycle(held.bytes));
+            long.release(pipeline);
             return Ok(known);
         }
         let extent = self.begin(&mut long, pipeline)?;
-        self.push(Content { size: long.size, digest, data: Data::Extent(extent), tail: None })
+        match self.lending.blocks(long.size, &digest) {
+            Some(lent) if lent.len() == long.blocks && !long.held.is_empty() => {
+                lent.copy(long.blocks - long.held.len(), long.blocks, extent, pipeline)?;
+                long.release(pipeline);
+            }
+            _ => long.emit_held(pipeline)?,
+        }
+        let prefixes = long.prefixes.into();
+        self.push(Content { size: long.size, digest, data: Data::Extent(extent), tail: None, prefixes })
     }
 
-    /// Gives up hoping that the content is a duplicate: what was held back is stored. What is known to be the
-    /// beginning of another content has the same blocks as that.
+    /// Gives up hoping that the content is a duplicate. What is known to be the beginning of another content has the
+    /// same blocks as that; what is held back is still to be stored.
     fn begin(&mut self, long: &mut Long, pipeline: &mut Pipeline) -> Result<Extent, Error> {
         if let Some(extent) = long.extent {
             return Ok(extent);
@@ -175,9 +238,6 @@ impl Contents {
         long.extent = Some(extent);
         if let Some((from, blocks)) = long.known {
             pipeline.commit(Message::Repeat { from, blocks, to: extent })?;
-        }
-        for block in long.held.drain(..) {
-            emit(extent, block, pipeline)?;
         }
         Ok(extent)
     }
@@ -191,6 +251,7 @@ impl Contents {
 }
 
 /// A content of at least a block on its way.
+#[derive(Default)]
 struct Long {
     hasher: blake3::Hasher,
     size: u64,
@@ -201,6 +262,21 @@ struct Long {
     known: Option<(Extent, usize)>,
     /// Where the blocks are stored, once that is decided.
     extent: Option<Extent>,
+    /// Digests of its beginnings, one a segment.
+    prefixes: Vec<Digest>,
+}
+
+impl Long {
+    /// Gives up what was held back, because it is had otherwise.
+    fn release(&mut self, pipeline: &Pipeline) {
+        self.held.drain(..).for_each(|held| pipeline.recycle(held.bytes));
+    }
+
+    /// Stores what was held back, once there is an extent for it.
+    fn emit_held(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
+        let Some(extent) = self.extent else { return Ok(()) };
+        self.held.drain(..).try_for_each(|held| emit(extent, held, pipeline))
+    }
 }
 
 fn emit(extent: Extent, block: Held, pipeline: &mut Pipeline) -> Result<(), Error> {

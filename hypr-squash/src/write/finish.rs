@@ -18,7 +18,7 @@ use super::xattr_table::XattrTable;
 use crate::format::{
     self, DirectoryBody, FileBody, InodeType, NO_FRAGMENT, NO_TABLE, Position, StoredSize, Superblock,
 };
-use crate::index::Entry;
+use crate::index::{Entry, PackedFragment};
 use crate::tree_digest::{Attributes, Item, TreeHasher};
 use crate::{Digest, Error, FragmentEntry, Index, Options, Special, Xattrs};
 
@@ -30,10 +30,10 @@ pub(super) struct Finish<'a> {
     pub(super) xattrs: &'a [Xattrs],
     pub(super) ledger: &'a Ledger,
     pub(super) fragments: Vec<FragmentEntry>,
+    /// What compressed all blocks, if one encoder did.
+    pub(super) encoder: Option<String>,
     /// Byte offset in the image of the first data.
     pub(super) data_start: u64,
-    /// Whether stored bytes are in it that another encoder may have made.
-    pub(super) is_foreign: bool,
 }
 
 /// Order and numbers of the inodes.
@@ -111,6 +111,7 @@ impl Finish<'_> {
             inodes: numbering.count,
             dead_bytes: (data_end - self.data_start).saturating_sub(live),
             duplicate_bytes: self.contents.duplicate_bytes,
+            lent_bytes: self.ledger.lent,
             index,
         })
     }
@@ -320,6 +321,7 @@ impl Finish<'_> {
                         start: placed.start,
                         stored: placed.stored,
                         fragment: content.tail.map(|tail| (tail.fragment, tail.offset)),
+                        prefixes: content.prefixes.to_vec(),
                     });
                     Item::File { size: content.size, digest: content.digest }
                 }
@@ -332,8 +334,17 @@ impl Finish<'_> {
             }
             stack.extend(self.children(at).rev().map(|(name, child)| (join(&path, name), child)));
         }
-        let encoder = (!self.is_foreign).then(|| self.options.encoder());
-        (hasher.finish(), Index::new(encoder, entries), self.live_bytes(&is_live))
+        (hasher.finish(), Index::new(entries, self.packed_fragments(), self.encoder.clone()), self.live_bytes(&is_live))
+    }
+
+    /// All fragment blocks with what was packed into them.
+    fn packed_fragments(&self) -> Vec<PackedFragment> {
+        let filled = |origin: &Origin| match origin {
+            Origin::Packed(filled) => Some(*filled),
+            Origin::Copied { .. } => None,
+        };
+        let origins = self.contents.fragments.origins().iter().map(filled);
+        self.fragments.iter().zip(origins).map(|(&entry, filled)| PackedFragment { entry, filled }).collect()
     }
 
     /// Stored bytes that the live contents need. Dead tails inside a live fragment block count as dead.
@@ -349,8 +360,7 @@ impl Finish<'_> {
         }
         for (&fragment, &tails) in &tails {
             live += u64::from(self.fragments[fragment as usize].size.bytes());
-            let origin = self.contents.fragments.origins()[fragment as usize];
-            if let Origin::Packed(filled) | Origin::Copied { filled: Some(filled), .. } = origin {
+            if let Origin::Packed(filled) = self.contents.fragments.origins()[fragment as usize] {
                 live = live.saturating_sub(u64::from(filled).saturating_sub(tails));
             }
         }

@@ -1,11 +1,10 @@
 //! Gathers short contents into fragment blocks.
 
-use std::sync::Arc;
-
 use super::committer::Slot;
-use super::lend::LentTail;
+use super::lending::{Lending, LentTail};
 use super::pipeline::Pipeline;
-use crate::{BlockSize, Digest, Error, FragmentEntry, Reader, StoredSize};
+use crate::memo::FragmentKey;
+use crate::{BlockSize, Digest, Error, StoredSize};
 
 /// The fragment block being filled, and what is known of all others.
 #[derive(Debug)]
@@ -20,14 +19,15 @@ pub(super) struct Fragments {
 pub(super) enum Origin {
     /// It was packed here, from so many bytes.
     Packed(u32),
-    /// It lies in a run copied from another image. How many bytes it was packed from need not be known.
-    Copied { run: u32, offset: u64, size: StoredSize, filled: Option<u32> },
+    /// It lies in a run copied from another image.
+    Copied { run: u32, offset: u64, size: StoredSize },
 }
 
-/// A content shorter than a block.
-pub(super) enum Tail<'a> {
+/// A content shorter than a block, or where it can be had.
+#[derive(Debug)]
+pub(super) enum Short<'a> {
     Bytes(&'a [u8]),
-    /// Its bytes are fetched only if the block around it is not lent as a whole.
+    /// It is read when nobody lends the whole block.
     Lent(LentTail),
 }
 
@@ -36,10 +36,9 @@ struct Open {
     index: u32,
     bytes: Vec<u8>,
     used: usize,
-    /// Tails whose bytes are still missing, by their offsets.
-    lent: Vec<(usize, LentTail)>,
-    /// Whether all tails are.
-    is_all_lent: bool,
+    key: FragmentKey,
+    /// Contents that are still to be read, and their byte offsets in the block.
+    missing: Vec<(usize, Digest, LentTail)>,
 }
 
 /// A place in a fragment block.
@@ -58,54 +57,53 @@ impl Fragments {
     ///
     /// Blocks close when they are full, and besides at contents whose digest says so. Two trees that differ in one
     /// file thereby have the same blocks again soon after it.
-    pub(super) fn place(&mut self, tail: Tail<'_>, digest: &Digest, pipeline: &mut Pipeline) -> Result<Place, Error> {
+    pub(super) fn place(
+        &mut self,
+        tail: Short<'_>,
+        digest: &Digest,
+        lending: &Lending,
+        pipeline: &mut Pipeline,
+    ) -> Result<Place, Error> {
         let block_size = self.block_size.len();
-        let length = match &tail {
-            Tail::Bytes(bytes) => bytes.len(),
-            Tail::Lent(lent) => lent.size as usize,
-        };
-        if self.open.as_ref().is_some_and(|open| open.used + length > block_size) {
-            self.close(pipeline)?;
+        if self.open.as_ref().is_some_and(|open| open.used + tail.len() > block_size) {
+            self.close(lending, pipeline)?;
         }
         if self.open.is_none() {
             let index = self.push(Origin::Packed(0))?;
-            let bytes = pipeline.buffer(block_size);
-            self.open = Some(Open { index, bytes, used: 0, lent: Vec::new(), is_all_lent: true });
+            let (bytes, key) = (pipeline.buffer(block_size), FragmentKey::default());
+            self.open = Some(Open { index, bytes, used: 0, key, missing: Vec::new() });
         }
         let open = self.open.as_mut().expect("a block was opened above");
         let offset = u32::try_from(open.used).expect("blocks are at most 1 MiB");
+        let at = open.used;
+        open.used += tail.len();
+        open.key.add(digest);
         match tail {
-            Tail::Bytes(bytes) => {
-                open.bytes[open.used..open.used + length].copy_from_slice(bytes);
-                open.is_all_lent = false;
-            }
-            Tail::Lent(lent) => open.lent.push((open.used, lent)),
+            Short::Bytes(bytes) => open.bytes[at..open.used].copy_from_slice(bytes),
+            Short::Lent(tail) => open.missing.push((at, *digest, tail)),
         }
-        open.used += length;
         let place = Place { fragment: open.index, offset };
         let is_cut = digest.as_bytes()[0].is_multiple_of(8);
         if open.used == block_size || (is_cut && open.used >= block_size / 2) {
-            self.close(pipeline)?;
+            self.close(lending, pipeline)?;
         }
         Ok(place)
     }
 
-    /// Has the open block compressed, or copied if a lender has the very same.
-    pub(super) fn close(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
-        let filled = u32::try_from(open.used).expect("blocks are at most 1 MiB");
-        if let Some((image, fragment)) = open.lender()? {
-            pipeline.recycle(open.bytes);
-            let FragmentEntry { start, size } = image.fragment_entry(fragment)?;
-            let run = pipeline.copy(&image, start..start + u64::from(size.bytes()))?;
-            self.origins[open.index as usize] = Origin::Copied { run, offset: 0, size, filled: Some(filled) };
-            return Ok(());
+    /// Has the open block compressed, or borrows it.
+    pub(super) fn close(&mut self, lending: &Lending, pipeline: &mut Pipeline) -> Result<(), Error> {
+        let Some(Open { index, mut bytes, used, key, missing }) = self.open.take() else { return Ok(()) };
+        self.origins[index as usize] = Origin::Packed(u32::try_from(used).expect("blocks are at most 1 MiB"));
+        if !lending.is_empty()
+            && let Some(lent) = lending.fragment(&key.finish(), index)
+        {
+            pipeline.recycle(bytes);
+            return pipeline.commit(lent);
         }
-        for (at, tail) in &open.lent {
-            tail.read(&mut open.bytes[*at..*at + tail.size as usize])?;
+        for (at, digest, LentTail { memo, tail }) in missing {
+            memo.read_tail(tail, &digest, &mut bytes[at..at + tail.size as usize])?;
         }
-        self.origins[open.index as usize] = Origin::Packed(filled);
-        pipeline.compress(Slot::Fragment(open.index), open.bytes, open.used)
+        pipeline.compress(Slot::Fragment(index), bytes, used)
     }
 
     pub(super) fn push(&mut self, origin: Origin) -> Result<u32, Error> {
@@ -121,16 +119,11 @@ impl Fragments {
     }
 }
 
-impl Open {
-    /// The fragment block of a lender that holds these tails and nothing else.
-    fn lender(&self) -> Result<Option<(Arc<Reader>, u32)>, Error> {
-        let Some((_, first)) = self.lent.first().filter(|_| self.is_all_lent) else { return Ok(None) };
-        let is_same = |(at, tail): &(usize, LentTail)| {
-            *at == tail.offset as usize && tail.fragment == first.fragment && Arc::ptr_eq(&tail.image, &first.image)
-        };
-        if !self.lent.iter().all(is_same) || first.image.fragment_length(first.fragment)? != self.used as u64 {
-            return Ok(None);
+impl Short<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Lent(lent) => lent.tail.size as usize,
         }
-        Ok(Some((Arc::clone(&first.image), first.fragment)))
     }
 }

@@ -9,13 +9,15 @@ mod contents;
 mod finish;
 mod fragments;
 mod hash;
-mod lend;
+mod lending;
 mod listing;
 mod metadata_writer;
 mod output;
 mod pipeline;
 mod pool;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod xattr_table;
 
@@ -26,7 +28,6 @@ use std::io::Read;
 use contents::Contents;
 use finish::Finish;
 use fragments::Origin;
-use lend::Lenders;
 use output::Output;
 use pipeline::Pipeline;
 pub use stored::{Fragment, Run, StoredFile, Tail};
@@ -54,7 +55,6 @@ pub struct Writer {
     /// Different sets of extended attributes; the first is the empty one.
     xattrs: Vec<Xattrs>,
     known_xattrs: HashMap<Xattrs, u32>,
-    lenders: Lenders,
     /// Whether another image's bytes were copied, whatever encoder made them.
     is_foreign: bool,
     data_start: u64,
@@ -89,6 +89,8 @@ pub struct Summary {
     pub dead_bytes: u64,
     /// Bytes of content that did not have to be stored again because an equal file was there.
     pub duplicate_bytes: u64,
+    /// Stored bytes of the image that earlier images lent, see [`Writer::lend_from`].
+    pub lent_bytes: u64,
     /// Content and place of every regular file.
     pub index: Index,
 }
@@ -104,10 +106,9 @@ impl Writer {
         let data_start = output.position();
         Ok(Self {
             tree: Tree::new(),
-            contents: Contents::new(options.block_size),
+            contents: Contents::new(&options),
             xattrs: vec![Xattrs::new()],
             known_xattrs: HashMap::new(),
-            lenders: Lenders::default(),
             is_foreign: false,
             data_start,
             pipeline: Pipeline::start(output, &options)?,
@@ -206,12 +207,12 @@ impl Writer {
     /// # Errors
     /// Fails when the image cannot be written or exceeds a limit of the format.
     pub fn finish(mut self) -> Result<Summary, Error> {
-        self.contents.fragments.close(&mut self.pipeline)?;
+        self.contents.fragments.close(&self.contents.lending, &mut self.pipeline)?;
         let (output, ledger) = self.pipeline.finish()?;
         let origins = self.contents.fragments.origins().iter().enumerate();
         let fragments = origins.map(|(index, origin)| match *origin {
             Origin::Packed(_) => ledger.fragments.get(index).copied().flatten().ok_or(Error::Poisoned),
-            Origin::Copied { run, offset, size, .. } => {
+            Origin::Copied { run, offset, size } => {
                 Ok(FragmentEntry { start: ledger.runs[run as usize] + offset, size })
             }
         });
@@ -223,7 +224,7 @@ impl Writer {
             xattrs: &self.xattrs,
             ledger: &ledger,
             data_start: self.data_start,
-            is_foreign: self.is_foreign,
+            encoder: (!self.is_foreign).then(|| self.options.encoder()),
         };
         finish.write(output)
     }

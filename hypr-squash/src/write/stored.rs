@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::contents::{Content, Data};
-use super::fragments::{self, Origin, Place};
+use super::fragments::{Origin, Place, Short};
 use super::tree::{Body, Inode};
 use super::{FileInfo, Writer};
 use crate::{Digest, Error, Metadata, Reader, StoredSize};
@@ -70,7 +70,7 @@ impl Writer {
     /// # Errors
     /// Fails when there are too many fragment blocks.
     pub fn add_fragment(&mut self, run: Run, offset: u64, size: StoredSize) -> Result<Fragment, Error> {
-        self.contents.fragments.push(Origin::Copied { run: run.0, offset, size, filled: None }).map(Fragment)
+        self.contents.fragments.push(Origin::Copied { run: run.0, offset, size }).map(Fragment)
     }
 
     /// Adds a regular file whose blocks lie in a run. When equal content is already stored, that is used instead.
@@ -93,8 +93,11 @@ impl Writer {
         Ok(FileInfo { size: file.size, digest: file.digest })
     }
 
-    /// Adds a regular file whose content is already in the image, or in one that [lends](Self::lend); returns whether
-    /// it is. When it is not, nothing is added.
+    /// Adds a regular file of which only the content's length and digest are known, when the image has that content
+    /// already or an image that [lends](Self::lend) has it; returns whether one does. When none does, nothing is added.
+    ///
+    /// Nothing is read for it here: a lent short content is fetched, and checked, when its fragment block is written,
+    /// and only if that is not lent whole.
     ///
     /// # Errors
     /// As [`add_directory`](Self::add_directory).
@@ -107,11 +110,7 @@ impl Writer {
     ) -> Result<bool, Error> {
         self.tree.check(path)?;
         let attributes = self.attributes(path, metadata)?;
-        let found = match self.contents.find(size, &digest) {
-            Some(content) => Some(content),
-            None => self.borrow(size, digest)?,
-        };
-        let Some(content) = found else { return Ok(false) };
+        let Some(content) = self.contents.lend(size, &digest, &mut self.pipeline)? else { return Ok(false) };
         self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
         Ok(true)
     }
@@ -133,10 +132,12 @@ impl Writer {
         let tail = match file.tail {
             Tail::None => None,
             Tail::Fragment(fragment, offset) => Some(Place { fragment: fragment.0, offset }),
-            Tail::Bytes(bytes) => {
-                let tail = fragments::Tail::Bytes(bytes);
-                Some(self.contents.fragments.place(tail, &file.digest, &mut self.pipeline)?)
-            }
+            Tail::Bytes(bytes) => Some(self.contents.fragments.place(
+                Short::Bytes(bytes),
+                &file.digest,
+                &self.contents.lending,
+                &mut self.pipeline,
+            )?),
         };
         let data = if file.blocks.is_empty() {
             Data::None
@@ -144,6 +145,6 @@ impl Writer {
             let (run, offset) = file.data.map_or((None, 0), |(run, offset)| (Some(run.0), offset));
             Data::Copied { run, offset, blocks: file.blocks.into() }
         };
-        self.contents.push(Content { size: file.size, digest: file.digest, data, tail })
+        self.contents.push(Content { size: file.size, digest: file.digest, data, tail, prefixes: Box::default() })
     }
 }

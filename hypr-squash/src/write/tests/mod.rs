@@ -1,0 +1,3 @@
+//! Tests of the writer that need to see inside.
+
+mod lending;
