@@ -175,3 +175,36 @@ fn a_damaged_record_or_layer_is_made_again() {
     world.build(&project, ["-t", "a"]).ok();
     assert_eq!(world.image("a").text_of("/file"), "content\n");
 }
+
+#[test]
+fn a_rebuild_that_borrows_from_the_layer_before_gives_the_bytes_of_a_first_build() {
+    let world = World::with_busybox();
+    let mut project = world.project("FROM busybox AS files\nCOPY . /d/\nFROM busybox\nCOPY --from=files /d /e\n");
+    for number in 0..60_usize {
+        let text = format!("line {number}\n").repeat(1 + number * number);
+        project = project.file(&format!("src/f{number}"), text);
+    }
+    project = project.file("big", vec![b'b'; 3 << 20]).file("zeros", vec![0; 1 << 20]).file("empty", "");
+    let build = |world: &World| {
+        world.build(&project, ["-t", "a"]).ok();
+        world.image("a").squashfs_digest().to_owned()
+    };
+    let mut digests = vec![build(&world)];
+    // Another content, a file that becomes another's equal, one that grows over a block, one gone, one new.
+    let change = |name: &str, content: &str| fs::write(project.path().join(name), content).unwrap();
+    let changes: [&dyn Fn(); 5] = [
+        &|| change("src/f7", "changed\n"),
+        &|| change("src/f8", "changed\n"),
+        &|| change("src/f3", &"long\n".repeat(60_000)),
+        &|| fs::remove_file(project.path().join("src/f20")).unwrap(),
+        &|| change("src/new", "new\n"),
+    ];
+    for edit in changes {
+        edit();
+        digests.push(build(&world));
+        assert_eq!(digests.last(), Some(&build(&World::with_busybox())), "after {} changes", digests.len() - 1);
+    }
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), 6, "every change shows");
+}

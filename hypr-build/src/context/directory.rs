@@ -162,6 +162,10 @@ impl Tree for Directory {
         known.into_par_iter().zip(files).map(digest).collect()
     }
 
+    fn name(&self) -> Option<String> {
+        self.kept.as_ref().map(|(_, id)| id.to_string())
+    }
+
     fn save(&self) -> Result<(), ContextError> {
         let Some((store, id)) = &self.kept else { return Ok(()) };
         let Some(bytes) = self.index.to_bytes() else { return Ok(()) };

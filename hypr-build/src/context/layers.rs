@@ -2,7 +2,7 @@
 
 use std::{io::Read, sync::Arc};
 
-use hypr_squash::{Overlay, Xattrs, overlay::Node};
+use hypr_squash::{Overlay, Reader, Xattrs, overlay::Node};
 use rayon::prelude::*;
 
 use super::{
@@ -47,6 +47,10 @@ impl Layers {
 }
 
 impl Tree for Layers {
+    fn layers(&self) -> &[Arc<Reader>] {
+        self.overlay.layers()
+    }
+
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>, ContextError> {
         if let Some(entries) = self.walks.covering(path) {
             return Ok(entries.get(path).cloned());

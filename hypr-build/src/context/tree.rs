@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use hypr_squash::{Kind, Metadata, Xattrs};
+use hypr_squash::{Kind, Metadata, Reader, Xattrs};
 
 use super::ContextError;
 use crate::Digest;
@@ -39,6 +39,16 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
     /// Whether `path` is not there because a `.dockerignore` says so.
     fn is_ignored(&self, _path: &[u8]) -> bool {
         false
+    }
+
+    /// What tells this tree from others that other builds copy from; `None` where that cannot be told.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// Layers that hold the contents of files of this tree.
+    fn layers(&self) -> &[Arc<Reader>] {
+        &[]
     }
 
     /// Keeps what was learnt of the files for later builds.

@@ -33,6 +33,11 @@ pub(super) fn arranged(solver: &Solver, kind: &str, arrangement: &Arrangement) -
     base(solver, kind).input("files", arrangement.digest().to_string())
 }
 
+/// What the latest layer of an instruction is found by, whatever it holds: most of it will be in the next one too.
+pub(super) fn lender(instruction: &str, source: Option<String>) -> Key {
+    Key::new("lender").input("instruction", instruction).input("source", source.unwrap_or_default())
+}
+
 /// The key of an archive with this digest, unpacked.
 pub(super) fn unpacked(solver: &Solver, digest: &crate::digest::Digest) -> Key {
     base(solver, "unpack").input("archive", digest.to_string())

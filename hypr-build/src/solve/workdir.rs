@@ -30,6 +30,6 @@ impl Solver {
             })
             .await?;
         let key = key::arranged(self, "workdir", &arrangement);
-        self.cached(step, parent, key, None, || self.make(arrangement, Vec::new())).await
+        self.cached(step, parent, key, None, || self.make(arrangement, Vec::new(), None)).await
     }
 }

@@ -33,22 +33,22 @@ impl Store {
         (metadata.is_file() && metadata.len() == id.size).then_some(Layer { id: *id, path })
     }
 
-    /// Opens the layer's squashfs file, with the index beside it if that can be read.
+    /// Opens the layer's squashfs file; the index beside it is read when it is first needed.
     ///
     /// # Errors
     /// Fails when the file cannot be opened or is not an image.
     pub fn open_layer(&self, layer: &Layer) -> Result<hypr_squash::Reader, StoreError> {
         let file = File::open(&layer.path).map_err(|error| StoreError::io("open", &layer.path, error))?;
-        let index = fs::read(self.layout().layer_index(&layer.id.file)).ok();
-        let reader = match index.map(|bytes| hypr_squash::Index::from_bytes(&bytes)) {
-            Some(Ok(index)) => hypr_squash::Reader::open_with_index(file, index),
-            Some(Err(error)) => {
-                tracing::warn!(layer = %layer.path.display(), %error, "ignoring an unreadable index");
-                hypr_squash::Reader::open(file)
+        let index = self.layout().layer_index(&layer.id.file);
+        let load = move || match hypr_squash::Index::from_bytes(&fs::read(&index).ok()?) {
+            Ok(index) => Some(index),
+            Err(error) => {
+                tracing::warn!(index = %index.display(), %error, "ignoring an unreadable index");
+                None
             }
-            None => hypr_squash::Reader::open(file),
         };
-        reader.map_err(|source| StoreError::Layer { path: layer.path.clone(), source })
+        hypr_squash::Reader::open_with_index_from(file, load)
+            .map_err(|source| StoreError::Layer { path: layer.path.clone(), source })
     }
 }
 

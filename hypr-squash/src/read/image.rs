@@ -3,7 +3,6 @@
 //! Nothing in an image is believed. An offset is compared with the bytes that are there before it is used, a length
 //! before memory is set aside for it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -12,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::cache::Cache;
 use super::claims::Claims;
 use super::lookup_table::LookupTable;
+use super::sidecar::Sidecar;
 use super::xattrs::XattrTable;
 use super::{Info, node};
 use crate::compress::Decompressor;
 use crate::format::{FragmentEntry, METADATA_SIZE, MetadataHeader, NO_TABLE, Position, Superblock, flags};
-use crate::{BlockSize, CompressionId, Error, Index, Table};
+use crate::{BlockSize, CompressionId, Error, Table};
 
 /// Decompressed metadata blocks kept, in each of two generations.
 const METADATA_CACHE: usize = 512;
@@ -32,9 +32,7 @@ pub(super) struct Image {
     pub(super) inodes: Range<u64>,
     pub(super) directories: Range<u64>,
     pub(super) root: node::Parsed,
-    pub(super) index: Option<Index>,
-    /// Entries of the index by inode number.
-    pub(super) indexed: HashMap<u32, usize>,
+    pub(super) sidecar: Sidecar,
     pub(super) claims: Mutex<Claims>,
     pub(super) xattrs: Option<XattrTable>,
     ids: Vec<u32>,
@@ -53,7 +51,7 @@ pub(super) struct MetadataBlock {
 }
 
 impl Image {
-    pub(super) fn open(file: File, index: Option<Index>) -> Result<Arc<Self>, Error> {
+    pub(super) fn open(file: File, sidecar: Sidecar) -> Result<Arc<Self>, Error> {
         let length = file.metadata().map_err(Error::io("examine the image"))?.len();
         let mut bytes = [0; Superblock::SIZE];
         if length < bytes.len() as u64 {
@@ -62,15 +60,12 @@ impl Image {
         file.read_exact_at(&mut bytes, 0).map_err(Error::io("read the image"))?;
         let superblock = Superblock::from_bytes(&bytes).ok_or(Error::NotSquashfs)?;
         let (info, inodes) = check(&superblock, length)?;
-        let indexed =
-            index.iter().flat_map(Index::entries).enumerate().map(|(place, entry)| (entry.inode, place)).collect();
         let mut image = Self {
             data: Superblock::SIZE as u64..inodes.start,
             directories: inodes.end..info.bytes_used,
             inodes,
             root: node::Parsed::default(),
-            index,
-            indexed,
+            sidecar,
             claims: Mutex::default(),
             xattrs: None,
             ids: Vec::new(),

@@ -8,6 +8,7 @@ mod file;
 mod image;
 mod lookup_table;
 mod node;
+mod sidecar;
 mod walk;
 mod xattrs;
 
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub use file::{FileReader, Piece};
 use image::Image;
 pub use node::{FileType, Kind, Node};
+use sidecar::Sidecar;
+
 pub use walk::Walk;
 
 use zstd::zstd_safe;
@@ -60,7 +63,7 @@ impl Reader {
     /// # Errors
     /// Fails when the file is not a squashfs 4.0 image, is cut short, or uses a compressor that is not supported.
     pub fn open(file: File) -> Result<Self, Error> {
-        Image::open(file, None).map(|image| Self { image })
+        Image::open(file, Sidecar::of(None)).map(|image| Self { image })
     }
 
     /// Opens an image with its sidecar index, which spares reading content for [`Node::content_digest`].
@@ -68,7 +71,19 @@ impl Reader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with_index(file: File, index: Index) -> Result<Self, Error> {
-        Image::open(file, Some(index)).map(|image| Self { image })
+        Image::open(file, Sidecar::of(Some(index))).map(|image| Self { image })
+    }
+
+    /// As [`open_with_index`](Self::open_with_index), with an index that is fetched when it is first needed; `load`
+    /// returns `None` when it cannot be had.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_index_from(
+        file: File,
+        load: impl Fn() -> Option<Index> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Image::open(file, Sidecar::new(Box::new(load))).map(|image| Self { image })
     }
 
     /// What the superblock says.
@@ -151,9 +166,9 @@ impl Reader {
         &self.image.file
     }
 
-    /// The sidecar index given to [`open_with_index`](Self::open_with_index).
+    /// The sidecar index, if the image was opened with one.
     pub fn index(&self) -> Option<&Index> {
-        self.image.index.as_ref()
+        self.image.sidecar.index()
     }
 
     /// The inode with this number, through the export table; `None` when there is no such table.

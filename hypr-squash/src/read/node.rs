@@ -246,7 +246,7 @@ impl Node {
     /// Fails when the content cannot be read.
     pub fn content_digest(&self) -> Result<Digest, Error> {
         let extent = self.extent()?;
-        if let Some(digest) = self.indexed_digest(&extent) {
+        if let Some(digest) = self.image.sidecar.digest(self.inode_number(), &extent) {
             return Ok(digest);
         }
         let mut reader = FileReader::open(Arc::clone(&self.image), extent);
@@ -262,17 +262,6 @@ impl Node {
             };
         }
         Ok(hasher.finalize())
-    }
-
-    fn indexed_digest(&self, extent: &FileExtent) -> Option<Digest> {
-        let place = *self.image.indexed.get(&self.inode_number())?;
-        let entry = self.image.index.as_ref()?.entries().get(place)?;
-        let stored = extent.stored();
-        let agrees = entry.size == extent.size
-            && entry.stored == stored
-            && (stored == 0 || entry.start == extent.start)
-            && entry.fragment == extent.fragment.map(|fragment| (fragment.index, fragment.offset));
-        agrees.then_some(entry.digest)
     }
 
     /// The position of the inode as other tables have it.

@@ -51,6 +51,7 @@ impl Solver {
             link: copy.link,
             unpacked,
         };
+        let source_name = tree.as_ref().and_then(|tree| tree.name());
         let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());
         let Placed { arrangement, trees, unmatched } =
             self.work(move || placement.arrange(Ground::new(readers.overlay(&snapshot)?), source)).await?;
@@ -59,7 +60,8 @@ impl Solver {
             let message = format!("`{pattern}` matches no file");
             self.sink.event(Event::Warning { line: Some(step.info.line), message });
         }
-        self.cached(step, parent, key, None, || self.make(arrangement, trees)).await
+        let lender = key::lender(&step.info.text, source_name);
+        self.cached(step, parent, key, None, || self.make(arrangement, trees, Some(lender))).await
     }
 
     /// The tree that the step copies from; `None` for a build without a context.

@@ -1,0 +1,70 @@
+//! The index beside an image, read when it is first needed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::{Digest, FileExtent, Index, IndexEntry};
+
+type Load = Box<dyn Fn() -> Option<Index> + Send + Sync>;
+
+/// The index of one image, or what fetches it.
+pub(super) struct Sidecar {
+    load: Load,
+    loaded: OnceLock<Option<Loaded>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    index: Index,
+    /// Places in the index by inode number.
+    by_inode: HashMap<u32, usize>,
+}
+
+impl Sidecar {
+    pub(super) fn new(load: Load) -> Self {
+        Self { load, loaded: OnceLock::new() }
+    }
+
+    /// An index that is there already, or none.
+    pub(super) fn of(index: Option<Index>) -> Self {
+        Self { load: Box::new(|| None), loaded: OnceLock::from(index.map(Loaded::new)) }
+    }
+
+    pub(super) fn index(&self) -> Option<&Index> {
+        self.loaded().map(|loaded| &loaded.index)
+    }
+
+    /// The digest of the content of inode `number`, if the index and the image agree on where it lies.
+    pub(super) fn digest(&self, number: u32, extent: &FileExtent) -> Option<Digest> {
+        let loaded = self.loaded()?;
+        let entry = loaded.index.entries().get(*loaded.by_inode.get(&number)?)?;
+        agrees(entry, extent).then_some(entry.digest)
+    }
+
+    fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.get_or_init(|| (self.load)().map(Loaded::new)).as_ref()
+    }
+}
+
+impl Loaded {
+    fn new(index: Index) -> Self {
+        let by_inode = index.entries().iter().enumerate().map(|(place, entry)| (entry.inode, place)).collect();
+        Self { index, by_inode }
+    }
+}
+
+impl fmt::Debug for Sidecar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sidecar").field("loaded", &self.loaded).finish_non_exhaustive()
+    }
+}
+
+/// Whether an entry of an index describes the place of a content as the image does.
+fn agrees(entry: &IndexEntry, extent: &FileExtent) -> bool {
+    let stored = extent.stored();
+    entry.size == extent.size
+        && entry.stored == stored
+        && (stored == 0 || entry.start == extent.start)
+        && entry.fragment == extent.fragment.map(|fragment| (fragment.index, fragment.offset))
+}
