@@ -13,9 +13,9 @@ use std::{
 use crate::{
     error::Error,
     executor::{Executor, Limits, Network},
-    plan::{BuildArgs, CacheUse},
+    plan::{BuildArgs, CacheUse, Outline},
     progress::{ProgressSink, Silent},
-    session::{self, BuiltImage},
+    session::{self, BuiltImage, CheckReport, Target},
 };
 
 /// Describes a build; nothing happens until [`build`](Self::build).
@@ -247,6 +247,33 @@ impl Builder {
     /// See [`Error`]. A failed build changes no name.
     pub async fn build(self) -> Result<BuiltImage, Error> {
         session::build(self).await
+    }
+}
+
+/// Questions that are answered without building; nothing is fetched for them.
+impl Builder {
+    /// What the build checks find: in all stages, or in those that the target needs if one is named.
+    ///
+    /// # Errors
+    /// Fails as [`build`](Self::build) does before the first step; what is wrong with the stages is in the report.
+    pub async fn check(self) -> Result<CheckReport, Error> {
+        session::check(self).await
+    }
+
+    /// The build arguments and secrets that the target takes.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and when the Dockerfile cannot be built.
+    pub async fn outline(self) -> Result<Outline, Error> {
+        session::outline(self).await
+    }
+
+    /// The stages that can be built.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub async fn targets(self) -> Result<Vec<Target>, Error> {
+        session::targets(self).await
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     context::ContextError,
     dockerfile::{Dockerfile, ParseErrors},
     image::{ImageError, InvalidPlatform, InvalidReference},
+    lint::Rule,
     plan::PlanError,
     solve::StepError,
     store::StoreError,
@@ -34,6 +35,18 @@ pub enum Error {
         excerpt: String,
         /// What is wrong with it.
         source: Box<PlanError>,
+        /// What else is wrong with the Dockerfile, in the order of its lines.
+        more: Vec<PlanError>,
+    },
+    /// The build checks found something, and the Dockerfile or the user wants that to be an error.
+    #[error("{file} does not pass the build checks {}", .rules.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", "))]
+    Checks {
+        /// The Dockerfile.
+        file: String,
+        /// The rules that are not kept.
+        rules: Vec<Rule>,
+        /// The lines that do not, each with what a rule says of it.
+        excerpt: String,
     },
     /// What was asked for does not fit the Dockerfile.
     #[error("cannot build {file}")]
@@ -203,19 +216,43 @@ impl Error {
     pub fn excerpt(&self) -> Option<String> {
         match self {
             Self::Parse { file, errors } => Some(errors.render(file)),
-            Self::Plan { excerpt, .. } => Some(excerpt.clone()),
+            Self::Plan { excerpt, .. } | Self::Checks { excerpt, .. } => Some(excerpt.clone()),
             _ => None,
         }
     }
 
-    /// A fault of the plan, with the line that it is about.
-    pub(crate) fn plan(file: &str, dockerfile: &Dockerfile, source: PlanError) -> Self {
+    /// Faults of the plan, at least one, with the lines that they are about.
+    pub(crate) fn plan(file: &str, dockerfile: &Dockerfile, mut errors: Vec<PlanError>) -> Self {
+        if errors.is_empty() {
+            return Self::Cancelled;
+        }
+        let source = errors.remove(0);
         let Some(span) = source.span else { return Self::Request { file: file.to_owned(), source: Box::new(source) } };
         let line = dockerfile.source.line(span.start);
-        let statement =
-            dockerfile.statements.iter().find(|statement| (statement.line..=statement.end_line).contains(&line));
-        let instruction = statement.map(|statement| statement.text.clone()).unwrap_or_default();
-        let excerpt = dockerfile.source.render(file, span, &source.to_string(), None);
-        Self::Plan { at: Location { file: file.to_owned(), line }, instruction, excerpt, source: Box::new(source) }
+        let at = dockerfile.statements.partition_point(|statement| statement.end_line < line);
+        let statement = dockerfile.statements.get(at).filter(|statement| statement.line <= line);
+        let instruction = statement.map(|statement| abbreviated(&statement.text)).unwrap_or_default();
+        let render = |error: &PlanError| {
+            let text = describe(error);
+            dockerfile.source.render(file, error.span.unwrap_or_default(), &text, None)
+        };
+        let excerpt = std::iter::once(&source).chain(&errors).map(render).collect::<Vec<_>>().join("\n");
+        let at = Location { file: file.to_owned(), line };
+        Self::Plan { at, instruction, excerpt, source: Box::new(source), more: errors }
+    }
+}
+
+/// An error and its causes on one line.
+fn describe(error: &PlanError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// `text` short enough for a message.
+fn abbreviated(text: &str) -> String {
+    const SHOWN: usize = 200;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

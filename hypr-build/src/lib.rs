@@ -13,6 +13,7 @@ mod error;
 pub mod executor;
 #[cfg(feature = "build")]
 pub mod image;
+pub mod lint;
 #[cfg(feature = "build")]
 mod plan;
 #[cfg(feature = "build")]
@@ -33,9 +34,9 @@ pub use self::{
     digest::{Digest, InvalidDigest},
     error::{Error, Location},
     executor::{Executor, Limits, Network},
-    plan::{PlanError, Problem},
+    plan::{Outline, OutlineArg, OutlineMount, PlanError, Problem},
     progress::{Event, ProgressSink, StepInfo},
-    session::BuiltImage,
+    session::{BuiltImage, CheckReport, Target},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},
 };

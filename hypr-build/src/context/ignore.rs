@@ -52,6 +52,11 @@ impl Ignore {
         Ok(Self { patterns })
     }
 
+    /// Whether there are patterns that take paths out again.
+    pub(crate) fn has_exceptions(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.negated)
+    }
+
     /// Whether nothing is excluded.
     pub(crate) fn is_empty(&self) -> bool {
         self.patterns.is_empty()

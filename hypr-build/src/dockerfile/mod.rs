@@ -46,6 +46,8 @@ pub use self::{
     source::{Position, Source, Span, Spanned},
     syntax::{Syntax, SyntaxHeredoc, SyntaxInstruction},
 };
+#[cfg(feature = "build")]
+pub(crate) use self::suggest::nearest;
 use self::{error::Errors, scan::Scan};
 
 /// Parses a Dockerfile.

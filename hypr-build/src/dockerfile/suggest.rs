@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of a few known names.
 
 /// The candidate that `name` was probably meant to be, if one is near enough. Case does not count.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     // Half of the characters may be wrong, and at most three: beyond that it is another word.
     let limit = (name.chars().count() / 2).min(3);

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt};
 
-use crate::dockerfile::{Span, words::WordError};
+use crate::{
+    dockerfile::{Span, nearest, words::WordError},
+    lint::InvalidSettings,
+};
 
 /// Why a Dockerfile cannot be planned, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,7 @@ pub enum Problem {
     #[error("the Dockerfile has no FROM; begin with `FROM scratch` or a base image")]
     NoStage,
     /// `--target` names no stage.
-    #[error("there is no stage `{name}` to build{}", known(.stages))]
+    #[error("there is no stage `{name}` to build{}", known(.name, .stages))]
     UnknownTarget {
         /// As asked for.
         name: String,
@@ -60,12 +63,14 @@ pub enum Problem {
         source: WordError,
     },
     /// A word that must not be empty is empty after expansion.
-    #[error("{what} is empty after expansion of `{word}`; declare its ARG before the first FROM, or give it a default")]
+    #[error("{what} is empty after expansion of `{word}`; {}", or_else(.near))]
     EmptyImage {
         /// `the image` or `the stage`.
         what: &'static str,
         /// The word as written.
         word: String,
+        /// An argument whose name is nearly that of one that is not set.
+        near: Option<String>,
     },
     /// A value that does not fit its instruction.
     #[error("{value:?} is not {expected}")]
@@ -75,6 +80,17 @@ pub enum Problem {
         /// What would fit.
         expected: &'static str,
     },
+    /// A limit that keeps hostile files from exhausting the machine.
+    #[error("{what} is larger than the limit of {limit}")]
+    TooLarge {
+        /// What was measured.
+        what: &'static str,
+        /// The limit and its unit.
+        limit: String,
+    },
+    /// `# check=` with something that is no setting of the checks.
+    #[error(transparent)]
+    Check(#[from] InvalidSettings),
     /// `COPY --from=$X`.
     #[error("--from takes no variables; name a stage with `FROM $IMAGE AS name` and copy from that")]
     VariableInFrom,
@@ -97,8 +113,19 @@ pub enum Problem {
     },
 }
 
-fn known(stages: &[String]) -> String {
-    if stages.is_empty() { String::from("; no stage has a name") } else { format!("; there are {}", stages.join(", ")) }
+fn known(name: &str, stages: &[String]) -> String {
+    match nearest(name, stages.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if stages.is_empty() => String::from("; no stage has a name"),
+        None => format!("; there are {}", stages.join(", ")),
+    }
+}
+
+fn or_else(near: &Option<String>) -> String {
+    match near {
+        Some(near) => format!("did you mean `${near}`?"),
+        None => "declare its ARG before the first FROM, or give it a default".to_owned(),
+    }
 }
 
 impl Problem {

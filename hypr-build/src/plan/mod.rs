@@ -3,11 +3,15 @@
 //! Planning is pure: a Dockerfile, the arguments of the build and the configurations of the base images give a
 //! [`Plan`], or the names of the images whose configuration is still wanted. Every value in the plan is expanded.
 
+mod budget;
 mod configure;
 mod error;
 mod expand;
+mod from;
 mod graph;
+mod history;
 mod order;
+mod outline;
 mod path;
 mod ports;
 mod run;
@@ -21,16 +25,27 @@ mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::error::{PlanError, Problem};
+pub use self::{
+    error::{PlanError, Problem},
+    outline::{Outline, OutlineArg, OutlineMount},
+};
 pub(crate) use self::{
     graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Step, Workdir},
+    outline::description,
     variables::BuildArgs,
 };
-use self::{stage::Built, stages::Stages};
+use self::{
+    budget::Budget,
+    outline::Notes,
+    stage::{Built, Shared},
+    stages::Stages,
+};
 use crate::{
-    dockerfile::{Directives, Dockerfile, Instruction},
+    context::Ignore,
+    dockerfile::{Dockerfile, Instruction, Span},
     executor::Network,
     image::{ImageConfig, Platform},
+    lint::Collector,
 };
 
 /// What a build asks for.
@@ -40,6 +55,8 @@ pub(crate) struct Request<'a> {
     pub(crate) args: &'a BuildArgs,
     pub(crate) target: Option<&'a str>,
     pub(crate) platform: &'a Platform,
+    /// The platform that the build itself runs on.
+    pub(crate) build_platform: &'a Platform,
     /// The named contexts and what each of them is.
     pub(crate) contexts: &'a BTreeMap<String, ContextKind>,
     /// `--label`: set last.
@@ -47,6 +64,14 @@ pub(crate) struct Request<'a> {
     pub(crate) cache: &'a CacheUse,
     /// The network of a `RUN` that does not say.
     pub(crate) network: Network,
+    /// Takes what the build checks find.
+    pub(crate) lint: &'a Collector,
+    /// What the context leaves out.
+    pub(crate) ignore: Option<&'a Ignore>,
+    /// Whether all stages are planned, as the checks want it, and not only what the target needs.
+    pub(crate) all_stages: bool,
+    /// Images that are planned with an empty configuration because theirs cannot be had.
+    pub(crate) unknown: &'a BTreeSet<ImageRequest>,
 }
 
 /// What a named context holds.
@@ -78,6 +103,8 @@ pub(crate) struct Plan {
     pub(crate) config: ImageConfig,
     /// For each entry of the configuration's history that this build adds: the step that made its layer.
     pub(crate) history: Vec<Option<graph::StepId>>,
+    /// What the target can be given.
+    pub(crate) outline: Outline,
     /// What the user should know.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -100,48 +127,85 @@ pub(crate) enum Outcome {
 /// Plans `request` with the configurations that are known.
 ///
 /// # Errors
-/// Fails on the first thing in the Dockerfile that cannot be built.
-pub(crate) fn plan(request: &Request<'_>, images: &BTreeMap<ImageRequest, ImageConfig>) -> Result<Outcome, PlanError> {
-    check_frontend(&request.dockerfile.directives)?;
-    let stages = Stages::new(request)?;
-    let order = match order::order(&stages, request, images)? {
+/// Fails with all that is wrong with the stages that are needed, in the order of the file.
+pub(crate) fn plan(
+    request: &Request<'_>,
+    images: &BTreeMap<ImageRequest, ImageConfig>,
+) -> Result<Outcome, Vec<PlanError>> {
+    check_frontend(request).map_err(|error| vec![error])?;
+    let budget = Budget::new();
+    let stages = Stages::new(request, &budget)?;
+    let order = match order::order(&stages, request, images).map_err(|error| vec![error])? {
         order::Order::Known(order) => order,
         order::Order::Needs(wanted) => return Ok(Outcome::Needs(wanted)),
     };
     let mut graph = Graph::default();
     let mut built: BTreeMap<usize, Built> = BTreeMap::new();
-    let mut warnings: Vec<Warning> = unused(request).into_iter().chain(without_effect(request, &stages)).collect();
+    let warnings: Vec<Warning> = unused(request).into_iter().chain(without_effect(request, &stages)).collect();
+    let mut errors = Vec::new();
+    let notes = Notes::default();
+    let shared = Shared { request, stages: &stages, images, budget: &budget, notes: &notes };
     for stage in order {
-        let result = stage::Builder { request, stages: &stages, images, built: &built, graph: &mut graph }
-            .build(stage, &mut warnings)?;
-        built.insert(stage, result);
+        let result = stage::Builder { shared, built: &built, graph: &mut graph }.build(stage, &mut errors);
+        match result {
+            Ok(result) => built.insert(stage, result),
+            Err(error) => {
+                errors.push(error);
+                break;
+            }
+        };
+        if errors.len() >= MAX_ERRORS {
+            break;
+        }
     }
-    let Built { mut config, origin, history, .. } = built.remove(&stages.target).expect("the target is ordered last");
+    if !errors.is_empty() {
+        errors.sort_by_key(|error| error.span);
+        errors.dedup();
+        return Err(errors);
+    }
+    let Built { mut config, origin, history, .. } = built.remove(&stages.target).expect("the target is in the order");
     config.config.labels.extend(request.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
     let (target, renumbered) = graph.prune(origin);
     let history = history.into_iter().map(|step| step.and_then(|step| renumbered.get(&step).copied())).collect();
-    Ok(Outcome::Ready(Box::new(Plan { graph, target, config, history, warnings })))
+    let outline = notes.finish();
+    Ok(Outcome::Ready(Box::new(Plan { graph, target, config, history, outline, warnings })))
 }
 
-/// Refuses a frontend other than the Dockerfile's own: it would be another language.
-fn check_frontend(directives: &Directives) -> Result<(), PlanError> {
-    let Some(syntax) = &directives.syntax else { return Ok(()) };
-    let name = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
-    let name = name.split([':', '@']).next().unwrap_or(name);
-    match name {
-        "docker/dockerfile" | "docker/dockerfile-upstream" => Ok(()),
-        _ => Err(Problem::NotYet(format!("the frontend `{}`", syntax.value)).at(syntax.span)),
+/// Errors after which planning stops.
+const MAX_ERRORS: usize = 20;
+
+/// The build argument that names a frontend in place of `# syntax=`.
+const SYNTAX_ARGUMENT: &str = "BUILDKIT_SYNTAX";
+
+/// Refuses a frontend other than the Dockerfile's own: it would be another language. A copy of it may lie in any
+/// registry, and what follows its name are words for it.
+fn check_frontend(request: &Request<'_>) -> Result<(), PlanError> {
+    let directive = request.dockerfile.directives.syntax.as_ref();
+    let (syntax, span): (&str, Option<Span>) = match (request.args.get(SYNTAX_ARGUMENT), directive) {
+        (Some(given), _) => (given, None),
+        (None, Some(directive)) => (directive, Some(directive.span)),
+        (None, None) => return Ok(()),
+    };
+    let image = syntax.split_whitespace().next().unwrap_or_default();
+    let image = image.split('@').next().unwrap_or(image);
+    // A colon before the last slash belongs to the registry's port.
+    let name = match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => image,
+    };
+    let is_own = ["docker/dockerfile", "docker/dockerfile-upstream"]
+        .iter()
+        .any(|own| name.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('/')));
+    if is_own || image.is_empty() {
+        return Ok(());
     }
+    let problem = Problem::NotYet(format!("the frontend `{syntax}`"));
+    Err(PlanError { span, problem })
 }
 
 /// Warnings about what was asked for and means nothing here.
 fn without_effect(request: &Request<'_>, stages: &Stages<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if let Some(check) = &request.dockerfile.directives.check {
-        let line = Some(request.dockerfile.source.line(check.span.start));
-        let message = "build checks are not supported yet: `# check` has no effect".to_owned();
-        warnings.push(Warning { line, message });
-    }
     if let CacheUse::Except(names) = request.cache {
         for name in names.iter().filter(|name| !stages.has_label(name)) {
             let message = format!("there is no stage `{name}` to leave out of the cache");

@@ -16,7 +16,7 @@ use crate::{
 /// The order, or what is missing to know it.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// The target comes last.
+    /// Each after those that it needs.
     Known(Vec<usize>),
     /// A base image may trigger a `COPY --from`, so its configuration is wanted; each with the line that names it.
     Needs(BTreeMap<ImageRequest, usize>),
@@ -35,25 +35,33 @@ pub(crate) fn order(
     let enter = |stage: usize, wanted: &mut BTreeMap<ImageRequest, usize>| -> Result<Visit, PlanError> {
         Ok(Visit { stage, open: needs(stages, request, images, stage, wanted)? })
     };
-    state[stages.target] = State::Open;
-    path.push(enter(stages.target, &mut wanted)?);
-    while let Some(visit) = path.last_mut() {
-        let Some((next, span)) = visit.open.pop() else {
-            state[visit.stage] = State::Done;
-            order.push(visit.stage);
-            path.pop();
-            continue;
-        };
-        match state[next] {
-            State::Done => {}
-            State::Open => {
-                let circle = path.iter().skip_while(|visit| visit.stage != next).map(|visit| visit.stage);
-                let names = circle.chain([next]).map(|stage| stages.label(stage)).collect();
-                return Err(Problem::Cycle(names).at(span));
-            }
-            State::Unseen => {
-                state[next] = State::Open;
-                path.push(enter(next, &mut wanted)?);
+    let roots = match request.all_stages {
+        true => 0..stages.stages.len(),
+        false => stages.target..stages.target + 1,
+    };
+    for root in roots {
+        if state[root] == State::Unseen {
+            state[root] = State::Open;
+            path.push(enter(root, &mut wanted)?);
+        }
+        while let Some(visit) = path.last_mut() {
+            let Some((next, span)) = visit.open.pop() else {
+                state[visit.stage] = State::Done;
+                order.push(visit.stage);
+                path.pop();
+                continue;
+            };
+            match state[next] {
+                State::Done => {}
+                State::Open => {
+                    let circle = path.iter().skip_while(|visit| visit.stage != next).map(|visit| visit.stage);
+                    let names: Vec<String> = circle.chain([next]).take(20).map(|stage| stages.label(stage)).collect();
+                    return Err(Problem::Cycle(names).at(span));
+                }
+                State::Unseen => {
+                    state[next] = State::Open;
+                    path.push(enter(next, &mut wanted)?);
+                }
             }
         }
     }

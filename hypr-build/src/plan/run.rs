@@ -38,12 +38,13 @@ impl Builder<'_, '_> {
                 }
             }
         }
+        let given = self.shared.request.network;
         let network = match &run.network {
-            None => self.request.network,
+            None => given,
             Some(word) => match words.word(word)?.as_str() {
-                "default" => self.request.network,
+                "default" => given,
                 "none" => Network::None,
-                "host" if self.request.network == Network::Host => Network::Host,
+                "host" if given == Network::Host => Network::Host,
                 "host" => {
                     let message = "--network=host is not allowed; allow it with `hypr build --network host`";
                     return Err(Problem::NotAllowed(message.to_owned()).at(task.span(word.span)));
@@ -54,7 +55,7 @@ impl Builder<'_, '_> {
                 }
             },
         };
-        drop(words);
+        self.undefined(state, task, words);
         let config = &state.built.config.config;
         let (args, script) = match run.script() {
             Written::Shell(line) => (shell::with_shell(&config.shell, &line), None),
@@ -64,14 +65,12 @@ impl Builder<'_, '_> {
                 (vec![path.clone()], Some(Script { path, text: text.into_owned() }))
             }
         };
-        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.built.scope, self.request.args);
-        let arguments: Vec<String> = state
-            .built
-            .scope
-            .args()
-            .filter(|(name, _)| !is_proxy(name) && config.env(name).is_none())
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.built.scope, self.shared.request.args);
+        // As docker shows them: every declared argument once, with the value that the process sees.
+        let scope = &state.built.scope;
+        let value = |name| config.env(name).or_else(|| scope.arg(name)).unwrap_or_default();
+        let names = scope.names().filter(|name| !is_proxy(name));
+        let arguments: Vec<String> = names.map(|name| format!("{name}={}", value(name))).collect();
         let command = match &script {
             Some(script) => script.text.clone(),
             None => args.join(" "),

@@ -1,4 +1,4 @@
-//! How shell forms become argument lists, and how instructions look in history.
+//! How shell forms become argument lists.
 
 /// The shell of a stage that sets none (Dockerfile reference, "SHELL").
 pub(crate) const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -13,12 +13,6 @@ pub(crate) fn with_shell(shell: &[String], command: &str) -> Vec<String> {
     shell.iter().cloned().chain([command.to_owned()]).collect()
 }
 
-/// Arguments as JSON, the way history shows an exec form.
-pub(crate) fn json(args: &[String]) -> String {
-    let args: Vec<String> = args.iter().map(|arg| serde_json::Value::from(arg.as_str()).to_string()).collect();
-    format!("[{}]", args.join(","))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +21,5 @@ mod tests {
     fn a_shell_form_is_one_argument_of_the_shell() {
         assert_eq!(with_shell(&[], "a  b"), ["/bin/sh", "-c", "a  b"]);
         assert_eq!(with_shell(&["/bin/bash".into(), "-ec".into()], "x"), ["/bin/bash", "-ec", "x"]);
-        assert_eq!(json(&["a\"b".into(), "c".into()]), r#"["a\"b","c"]"#);
     }
 }

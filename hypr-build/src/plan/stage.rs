@@ -3,17 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheUse, Request, Warning, configure,
+    CacheUse, MAX_ERRORS, Request,
+    budget::{self, Budget},
     error::{PlanError, Problem},
     expand::Words,
     graph::{Graph, ImageRequest, Operation, Origin, Step, StepId, Workdir},
+    history,
+    outline::{self, Notes},
     path, shell,
     stages::{StageBase, Stages, Task},
     variables::{Scope, is_proxy},
 };
 use crate::{
-    dockerfile::{self, Command, Escape, Instruction, Spanned},
-    image::{Healthcheck, History, ImageConfig, Platform},
+    dockerfile::{self, Escape, Instruction, Span, Spanned, nearest},
+    image::{History, ImageConfig, Platform},
+    lint::{self, Rule},
     progress::StepInfo,
 };
 
@@ -26,40 +30,57 @@ pub(crate) struct Built {
     pub(super) scope: Scope,
     /// For each entry that this Dockerfile adds to the history: the step that made its layer.
     pub(crate) history: Vec<Option<StepId>>,
+    /// Whether a `WORKDIR` of this Dockerfile has been.
+    pub(super) workdir_set: bool,
+    /// Whether all of its variables are known: its base image's configuration is.
+    certain: bool,
+}
+
+/// What all stages are built with.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'r, 'a> {
+    pub(crate) request: &'r Request<'a>,
+    pub(crate) stages: &'r Stages<'a>,
+    pub(crate) images: &'r BTreeMap<ImageRequest, ImageConfig>,
+    pub(crate) budget: &'r Budget,
+    pub(super) notes: &'r Notes,
 }
 
 /// What building a stage reads and adds to.
 pub(crate) struct Builder<'r, 'a> {
-    pub(crate) request: &'r Request<'a>,
-    pub(crate) stages: &'r Stages<'a>,
-    pub(crate) images: &'r BTreeMap<ImageRequest, ImageConfig>,
+    pub(crate) shared: Shared<'r, 'a>,
     pub(crate) built: &'r BTreeMap<usize, Built>,
     pub(crate) graph: &'r mut Graph,
 }
 
 impl Builder<'_, '_> {
-    /// Builds the stage with this number; what it needs is built already.
-    pub(crate) fn build(mut self, stage: usize, warnings: &mut Vec<Warning>) -> Result<Built, PlanError> {
-        let this = &self.stages.stages[stage];
-        let tasks = self.stages.tasks(stage, self.images)?;
-        let base = match &this.base {
-            StageBase::Scratch => Built {
-                config: scratch(&this.platform),
-                origin: Origin::Scratch,
-                scope: Scope::default(),
-                history: Vec::new(),
-            },
-            StageBase::Stage(base) => self.built[base].clone(),
-            StageBase::Image(request) => Built {
-                config: self.images[request].clone().into_base(),
-                origin: Origin::Image(request.clone()),
-                scope: Scope::default(),
-                history: Vec::new(),
-            },
-        };
-        let label: Arc<str> = self.stages.label(stage).into();
+    /// Builds the stage with this number; what it needs is built already. An instruction that cannot be planned goes
+    /// to `errors` and changes nothing.
+    ///
+    /// # Errors
+    /// Fails when the stage cannot even begin.
+    pub(crate) fn build(mut self, stage: usize, errors: &mut Vec<PlanError>) -> Result<Built, PlanError> {
+        let this = &self.shared.stages.stages[stage];
+        let tasks = self.shared.stages.tasks(stage, self.shared.images)?;
+        let mut base = self.base(&this.base, &this.platform);
+        let cost = base.config.history.iter().map(|entry| 64 + entry.created_by.as_ref().map_or(0, String::len));
+        let cost = cost.chain(base.config.config.env.iter().map(String::len)).sum();
+        self.shared.budget.spend(cost).map_err(|problem| problem.at(this.from.span))?;
+        if base.config.config.env("PATH").is_none() {
+            // Docker gives every image a search path, once it is built upon.
+            base.config.config.set_env("PATH", shell::DEFAULT_PATH);
+        }
+        for name in &this.used {
+            if let Some(global) = self.shared.stages.globals.statement(name) {
+                self.shared.notes.arg(outline::declared(global, name, self.shared.stages.globals.get(name)));
+            }
+        }
+        if let StageBase::Image(request) = &this.base {
+            self.check_platform(request, &base.config, this.from);
+        }
+        let label: Arc<str> = self.shared.stages.label(stage).into();
         let steps = tasks.iter().filter(|task| makes_step(&task.statement.instruction)).count();
-        let uncached = match self.request.cache {
+        let uncached = match self.shared.request.cache {
             CacheUse::All => false,
             CacheUse::None => true,
             CacheUse::Except(stages) => stages.contains(&*label),
@@ -67,181 +88,124 @@ impl Builder<'_, '_> {
         let mut state = State { built: base, cmd_is_own: false, label, steps, done: 0, uncached };
         // The triggers are about to be carried out: the image made here has none but its own.
         state.built.config.config.on_build.clear();
+        self.check_repeated(&tasks);
         for task in &tasks {
-            self.instruction(stage, &mut state, task, warnings)?;
+            if let Err(error) = self.instruction(stage, &mut state, task) {
+                let changes_variables = matches!(task.statement.instruction, Instruction::Env(_) | Instruction::Arg(_));
+                let is_limit = matches!(error.problem, Problem::TooLarge { .. });
+                errors.push(error);
+                // What follows would only be wrong because of it.
+                if changes_variables || is_limit || errors.len() >= MAX_ERRORS {
+                    break;
+                }
+            }
         }
         Ok(state.built)
     }
 
-    fn instruction(
-        &mut self,
-        stage: usize,
-        state: &mut State,
-        task: &Task<'_>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), PlanError> {
-        let statement = &*task.statement;
-        match &statement.instruction {
-            Instruction::Arg(arg) => return self.arg(state, task, arg),
-            Instruction::Run(run) => return self.run(state, task, run),
-            Instruction::Copy(copy) => return self.copy(stage, state, task, copy),
-            Instruction::Add(add) => return self.add(state, task, add),
-            Instruction::Workdir(path) => return self.workdir(state, task, path, warnings),
-            _ => {}
-        }
-        let words = self.words(state, task);
-        let mut config = state.built.config.config.clone();
-        let mut author = None;
-        let text = match &statement.instruction {
-            Instruction::Env(env) => {
-                // Every value of one ENV sees the variables as they were before it.
-                let mut shown = Vec::new();
-                for pair in &env.pairs {
-                    let (key, value) = (words.word(&pair.key)?, words.word(&pair.value)?);
-                    config.set_env(&key, &value);
-                    shown.push(format!("{key}={value}"));
-                }
-                format!("ENV {}", shown.join(" "))
-            }
-            Instruction::Label(label) => {
-                let mut shown = Vec::new();
-                for pair in &label.pairs {
-                    let (key, value) = (words.word(&pair.key)?, words.word(&pair.value)?);
-                    shown.push(format!("{key}={value}"));
-                    config.labels.insert(key, value);
-                }
-                format!("LABEL {}", shown.join(" "))
-            }
-            Instruction::Expose(expose) => {
-                let mut shown = Vec::new();
-                for word in &expose.ports {
-                    for port in words.split(word)? {
-                        configure::expose(&mut config, &port).map_err(|problem| problem.at(task.span(word.span)))?;
-                        shown.push(port);
-                    }
-                }
-                format!("EXPOSE {}", shown.join(" "))
-            }
-            Instruction::Volume(volume) => {
-                let mut shown = Vec::new();
-                for word in &volume.paths {
-                    let path = words.word(word)?;
-                    if path.is_empty() {
-                        let expected = "a path";
-                        return Err(Problem::Value { value: path, expected }.at(task.span(word.span)));
-                    }
-                    config.volumes.insert(path.clone());
-                    shown.push(path);
-                }
-                format!("VOLUME {}", shell::json(&shown))
-            }
-            Instruction::User(user) => {
-                config.user = words.word(user)?;
-                if config.user.is_empty() {
-                    let expected = "a user; USER is empty after expansion";
-                    return Err(Problem::Value { value: String::new(), expected }.at(task.span(user.span)));
-                }
-                format!("USER {}", config.user)
-            }
-            Instruction::StopSignal(signal) => {
-                let signal = words.word(signal)?;
-                configure::stop_signal(&mut config, &signal)
-                    .map_err(|problem| problem.at(task.span(statement.span)))?;
-                format!("STOPSIGNAL {signal}")
-            }
-            Instruction::Cmd(command) => {
-                config.cmd = arguments(&config.shell, command);
-                config.args_escaped = false;
-                format!("CMD {}", shell::json(&config.cmd))
-            }
-            Instruction::Entrypoint(command) => {
-                config.entrypoint = arguments(&config.shell, command);
-                // The base image's CMD was meant for the base image's ENTRYPOINT.
-                if !state.cmd_is_own {
-                    config.cmd.clear();
-                }
-                format!("ENTRYPOINT {}", shell::json(&config.entrypoint))
-            }
-            Instruction::Healthcheck(dockerfile::Healthcheck::None) => {
-                config.healthcheck = Some(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() });
-                "HEALTHCHECK NONE".to_owned()
-            }
-            Instruction::Healthcheck(dockerfile::Healthcheck::Cmd(command, options)) => {
-                let test = match command {
-                    Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line.value.clone()],
-                    Command::Exec(args) => ["CMD".to_owned()].into_iter().chain(values(args)).collect(),
-                };
-                config.healthcheck = Some(configure::healthcheck(test, options));
-                statement.text.clone()
-            }
-            Instruction::Shell(shell) => {
-                config.shell = values(&shell.arguments);
-                format!("SHELL {}", shell::json(&config.shell))
-            }
-            Instruction::Onbuild(onbuild) => {
-                config.on_build.push(onbuild.trigger.clone());
-                format!("ONBUILD {}", onbuild.trigger)
-            }
-            Instruction::Maintainer(name) => {
-                let name = words.word(name)?;
-                author = Some(name.clone());
-                format!("MAINTAINER {name}")
-            }
-            Instruction::From(_)
-            | Instruction::Arg(_)
-            | Instruction::Run(_)
-            | Instruction::Copy(_)
-            | Instruction::Add(_)
-            | Instruction::Workdir(_) => return Ok(()),
+    fn base(&self, base: &StageBase, platform: &Platform) -> Built {
+        let start = |config, origin, certain| Built {
+            config,
+            origin,
+            scope: Scope::default(),
+            history: Vec::new(),
+            workdir_set: false,
+            certain,
         };
-        drop(words);
-        state.cmd_is_own |= matches!(statement.instruction, Instruction::Cmd(_));
-        state.built.config.config = config;
-        if author.is_some() {
-            state.built.config.author = author;
+        match base {
+            StageBase::Scratch => start(scratch(platform), Origin::Scratch, true),
+            StageBase::Stage(base) => self.built[base].clone(),
+            StageBase::Image(request) => start(
+                self.shared.images[request].clone().into_base(),
+                Origin::Image(request.clone()),
+                !self.shared.request.unknown.contains(request),
+            ),
         }
-        state.note(text, None);
-        Ok(())
+    }
+
+    fn instruction(&mut self, stage: usize, state: &mut State, task: &Task<'_>) -> Result<(), PlanError> {
+        self.charge(state, task).map_err(|problem| problem.at(task.span(task.statement.span)))?;
+        match &task.statement.instruction {
+            Instruction::Arg(arg) => self.arg(state, task, arg),
+            Instruction::Run(run) => {
+                self.shared.notes.run(run, task.line);
+                self.run(state, task, run)
+            }
+            Instruction::Copy(copy) => self.copy(stage, state, task, copy),
+            Instruction::Add(add) => self.add(state, task, add),
+            Instruction::Workdir(path) => self.workdir(state, task, path),
+            _ => self.configure(state, task),
+        }
+    }
+
+    /// Takes off the budget what an instruction costs apart from the words it expands: looking up variables, and for
+    /// a `RUN` its environment.
+    fn charge(&self, state: &State, task: &Task<'_>) -> Result<(), Problem> {
+        let statement = &*task.statement;
+        let config = &state.built.config.config;
+        let variables = config.env.len() + state.built.scope.count();
+        let span = statement.span;
+        let text = self.shared.request.dockerfile.source.slice(span);
+        let text = if task.place.is_some() { &statement.text } else { text };
+        let mut cost = text.matches('$').count().min(INDEXED) * variables;
+        if matches!(statement.instruction, Instruction::Run(_)) {
+            cost += config.env.iter().map(String::len).sum::<usize>() + text.len();
+            cost += state.built.scope.args().map(|(name, value)| 2 * (name.len() + value.len())).sum::<usize>();
+        }
+        self.shared.budget.spend(cost)
     }
 
     fn arg(&self, state: &mut State, task: &Task<'_>, arg: &dockerfile::Arg) -> Result<(), PlanError> {
+        let words = self.words(state, task);
         let mut declared = Vec::new();
-        {
-            let words = self.words(state, task);
-            for declaration in &arg.declarations {
-                let default = declaration.default.as_ref().map(|word| words.word(word)).transpose()?;
-                declared.push((declaration.name.value.clone(), default));
+        for declaration in &arg.declarations {
+            // The default of an argument that is given is not even looked at.
+            let given = self.shared.request.args.contains_key(&declaration.name.value);
+            let default = declaration.default.as_ref().filter(|_| !given);
+            declared.push((declaration.name.value.clone(), default.map(|word| words.word(word)).transpose()?));
+            if task.place.is_none() {
+                lint::text::secret(&task.statement, "ARG", &declaration.name, self.shared.request.lint);
             }
         }
+        self.undefined(state, task, words);
         let mut shown = vec!["ARG".to_owned()];
+        let scope = &mut state.built.scope;
         for (name, default) in declared {
-            state.built.scope.declare(&name, default, self.request.args, &self.stages.globals);
-            shown.push(match state.built.scope.arg(&name) {
+            let is_global = default.is_none() && !self.shared.request.args.contains_key(&name);
+            match self.shared.stages.globals.statement(&name).filter(|_| is_global) {
+                Some(global) => {
+                    self.shared.notes.arg(outline::declared(global, &name, self.shared.stages.globals.get(&name)));
+                }
+                None if is_global && self.shared.stages.globals.get(&name).is_some() => {}
+                None => {
+                    let value = self.shared.request.args.get(&name).or(default.as_ref()).map(String::as_str);
+                    self.shared.notes.arg(outline::declared(task.owner, &name, value));
+                }
+            }
+            scope.declare(&name, default, self.shared.request.args, &self.shared.stages.globals);
+            shown.push(match scope.arg(&name) {
                 Some(value) if !is_proxy(&name) => format!("{name}={value}"),
                 _ => name,
             });
         }
+        let count = state.built.scope.count() + state.built.config.config.env.len();
+        budget::variables(count).map_err(|problem| problem.at(task.span(task.statement.span)))?;
         state.note(shown.join(" "), None);
         Ok(())
     }
 
-    fn workdir(
-        &mut self,
-        state: &mut State,
-        task: &Task<'_>,
-        word: &Spanned<String>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), PlanError> {
-        let written = self.words(state, task).word(word)?;
-        if written.is_empty() {
-            let expected = "a path; WORKDIR is empty after expansion";
-            return Err(Problem::Value { value: written, expected }.at(task.span(word.span)));
+    fn workdir(&mut self, state: &mut State, task: &Task<'_>, word: &Spanned<String>) -> Result<(), PlanError> {
+        let words = self.words(state, task);
+        let written = words.word(word)?;
+        self.undefined(state, task, words);
+        budget::path(&written).map_err(|problem| problem.at(task.span(word.span)))?;
+        if !written.starts_with('/') && !state.built.workdir_set {
+            self.report(Rule::WorkdirRelativePath, task, word.span, || {
+                format!("relative WORKDIR `{written}` without an absolute one before it depends on the base image")
+            });
         }
+        state.built.workdir_set = true;
         let config = &mut state.built.config.config;
-        if !written.starts_with('/') && config.working_dir.is_empty() {
-            let message = format!("relative WORKDIR `{written}` without an absolute one before it starts at /");
-            warnings.push(Warning { line: Some(task.line), message });
-        }
         let path = path::absolute(&config.working_dir, &written);
         config.working_dir.clone_from(&path);
         let user = config.user.clone();
@@ -249,7 +213,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn step(&mut self, state: &mut State, task: &Task<'_>, text: String, operation: Operation) {
+    pub(super) fn step(&mut self, state: &mut State, task: &Task<'_>, mut text: String, operation: Operation) {
         state.done += 1;
         let info = StepInfo {
             id: 0,
@@ -259,6 +223,9 @@ impl Builder<'_, '_> {
             text: task.statement.text.as_str().into(),
             line: task.line,
         };
+        if !matches!(operation, Operation::Workdir(_)) {
+            text.push_str(history::CARRIED_OUT);
+        }
         let step = Step { info, parent: state.built.origin.clone(), operation, uncached: state.uncached };
         let id = self.graph.push(step);
         state.built.origin = Origin::Step(id);
@@ -266,23 +233,78 @@ impl Builder<'_, '_> {
     }
 
     /// Expansion with what is visible at this point of the stage.
-    pub(super) fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<impl Fn(&str) -> Option<&'s str> + 's> {
+    pub(super) fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<'_, 's> {
         let config = &state.built.config.config;
         let scope = &state.built.scope;
         // A trigger was written in another file, whose escape character is not known any more.
         let escape = match task.place {
-            None => self.request.dockerfile.directives.escape,
+            None => self.shared.request.dockerfile.directives.escape,
             Some(_) => Escape::default(),
         };
-        Words::new(escape, move |name| config.env(name).or_else(|| scope.arg(name)))
+        let source = self.shared.request.dockerfile.source.slice(task.statement.span);
+        if config.env.len() + scope.count() < INDEXED || source.matches('$').count() < INDEXED {
+            return Words::new(escape, self.shared.budget, move |name| config.env(name).or_else(|| scope.arg(name)));
+        }
+        let mut index: BTreeMap<&'s str, &'s str> = scope.args().collect();
+        index.extend(config.env.iter().filter_map(|entry| entry.split_once('=')));
+        Words::new(escape, self.shared.budget, move |name| index.get(name).copied())
+    }
+
+    /// Reports the variables that an instruction used and nothing has declared.
+    pub(super) fn undefined(&self, state: &State, task: &Task<'_>, words: Words<'_, '_>) {
+        if !state.built.certain {
+            return;
+        }
+        let scope = &state.built.scope;
+        for (name, span) in words.undefined() {
+            if scope.names().any(|known| known == name) {
+                continue;
+            }
+            self.report(Rule::UndefinedVar, task, span, || {
+                let env = state.built.config.config.env.iter().filter_map(|entry| entry.split_once('='));
+                let known = env.map(|(name, _)| name).chain(scope.args().map(|(name, _)| name));
+                let near = nearest(&name, known).map(|near| format!(" (did you mean `${near}`?)"));
+                format!("the variable `${name}` is not defined{}", near.unwrap_or_default())
+            });
+        }
+    }
+
+    pub(super) fn report(&self, rule: Rule, task: &Task<'_>, span: Span, detail: impl FnOnce() -> String) {
+        self.shared.request.lint.report(rule, task.owner, task.span(span), detail);
+    }
+
+    fn check_platform(&self, request: &ImageRequest, config: &ImageConfig, from: &dockerfile::Statement) {
+        let (wanted, found) = (&request.platform, config.platform());
+        let differs = wanted.os() != found.os() || wanted.architecture() != found.architecture();
+        if differs && !found.os().is_empty() && !found.architecture().is_empty() {
+            self.shared.request.lint.report(Rule::InvalidBaseImagePlatform, from, from.span, || {
+                format!("the base image `{}` is for {found}, not for {wanted}", request.name)
+            });
+        }
+    }
+
+    /// Reports all but the last of the instructions that replace each other.
+    fn check_repeated(&self, tasks: &[Task<'_>]) {
+        for name in ["CMD", "ENTRYPOINT", "HEALTHCHECK"] {
+            let mut found = tasks.iter().rev().filter(|task| task.statement.instruction.name() == name);
+            found.next();
+            for task in found {
+                self.report(Rule::MultipleInstructionsDisallowed, task, task.statement.keyword.span, || {
+                    format!("only the last {name} of a stage counts; this one does not")
+                });
+            }
+        }
     }
 }
+
+/// From so many variables, and so many uses of them in one instruction, they are sorted before they are looked up.
+const INDEXED: usize = 16;
 
 /// A stage half-way.
 pub(super) struct State {
     pub(super) built: Built,
     /// Whether `CMD` was set in this stage.
-    cmd_is_own: bool,
+    pub(super) cmd_is_own: bool,
     label: Arc<str>,
     /// How many steps the stage will have.
     steps: usize,
@@ -293,32 +315,28 @@ pub(super) struct State {
 
 impl State {
     /// Adds an entry to the history.
-    fn note(&mut self, text: String, step: Option<StepId>) {
-        let entry = History { created_by: Some(text), empty_layer: step.is_none(), ..History::default() };
+    pub(super) fn note(&mut self, text: String, step: Option<StepId>) {
+        let entry = History {
+            created_by: Some(text),
+            comment: Some(history::COMMENT.to_owned()),
+            empty_layer: step.is_none(),
+            ..History::default()
+        };
         self.built.config.history.push(entry);
         self.built.history.push(step);
     }
 }
 
-/// What `FROM scratch` begins with. Docker gives such an image a search path too.
+/// What `FROM scratch` begins with. Docker gives such an image a search path and a directory too.
 fn scratch(platform: &Platform) -> ImageConfig {
     let mut config = ImageConfig::new(platform);
-    config.config.set_env("PATH", shell::DEFAULT_PATH);
+    config.config.working_dir = "/".to_owned();
     config
 }
 
 /// Whether the instruction is a step of the graph.
 fn makes_step(instruction: &Instruction) -> bool {
     matches!(instruction, Instruction::Run(_) | Instruction::Copy(_) | Instruction::Add(_) | Instruction::Workdir(_))
-}
-
-/// CMD and ENTRYPOINT: an empty form resets.
-fn arguments(shell: &[String], command: &Command) -> Vec<String> {
-    match command {
-        Command::Shell(line) if line.is_empty() => Vec::new(),
-        Command::Shell(line) => shell::with_shell(shell, line),
-        Command::Exec(args) => values(args),
-    }
 }
 
 pub(super) fn values(words: &[Spanned<String>]) -> Vec<String> {

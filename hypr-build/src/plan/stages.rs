@@ -1,17 +1,22 @@
 //! The stages of a Dockerfile: names, bases, and which of them the target needs.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
-    Request,
+    ContextKind, Request,
+    budget::{self, Budget},
     error::{PlanError, Problem},
-    expand,
+    expand::Words,
+    from::{self, Froms},
     graph::ImageRequest,
-    variables::{self, Globals},
+    variables::Globals,
 };
 use crate::{
-    dockerfile::{self, Dockerfile, Instruction, Span, Spanned, Statement},
-    image::{ImageConfig, Platform},
+    dockerfile::{self, Dockerfile, Instruction, Span, Statement},
+    image::{ImageConfig, Platform, Reference},
 };
 
 /// A stage before any of its instructions is looked at.
@@ -22,6 +27,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) base: StageBase,
     pub(crate) platform: Platform,
     pub(crate) from: &'a Statement,
+    /// The arguments that its `FROM` used, and those that these were made of.
+    pub(crate) used: BTreeSet<String>,
     /// What follows `FROM`, up to the next one.
     pub(crate) statements: &'a [Statement],
 }
@@ -48,7 +55,9 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Stages<'a> {
     pub(crate) stages: Vec<Stage<'a>>,
-    pub(crate) globals: Globals,
+    /// The stages of each name, in order: looking through all of them would take quadratic time.
+    names: BTreeMap<String, Vec<usize>>,
+    pub(crate) globals: Globals<'a>,
     pub(crate) target: usize,
 }
 
@@ -59,6 +68,8 @@ pub(crate) struct Task<'a> {
     /// Where to point when it fails: a trigger's own place is in another file.
     pub(crate) place: Option<Span>,
     pub(crate) line: usize,
+    /// The statement of this file that asks for it: itself, or the `FROM` that triggers it.
+    pub(crate) owner: &'a Statement,
 }
 
 impl Task<'_> {
@@ -70,53 +81,81 @@ impl Task<'_> {
 
 impl<'a> Stages<'a> {
     /// Reads the stages, with every `FROM` expanded, and finds the target.
-    pub(crate) fn new(request: &Request<'a>) -> Result<Self, PlanError> {
+    pub(crate) fn new(request: &Request<'a>, budget: &Budget) -> Result<Self, Vec<PlanError>> {
         let dockerfile: &'a Dockerfile = request.dockerfile;
-        let mut globals = Globals::new(variables::automatic(request.platform, request.target.unwrap_or("default")));
-        let mut stages: Vec<Stage<'a>> = Vec::new();
-        // The latest stage of each name: looking back through all of them would take quadratic time.
-        let mut names = BTreeMap::new();
         let statements = &dockerfile.statements;
+        let last = statements.iter().rev().find_map(|statement| match &statement.instruction {
+            Instruction::From(from) => Some(from),
+            _ => None,
+        });
+        // Without --target it is the name of the last stage, if it has one.
+        let last = last.and_then(dockerfile::From::stage_name);
+        let stage_name = request.target.map(str::to_ascii_lowercase).or(last).unwrap_or_else(|| "default".to_owned());
+        let mut froms = Froms::new(request, &stage_name, budget);
+        let mut errors = Vec::new();
+        let mut this =
+            Self { stages: Vec::new(), names: BTreeMap::new(), globals: Globals::default(), target: 0 };
         for (at, statement) in statements.iter().enumerate() {
             match &statement.instruction {
                 Instruction::From(from) => {
-                    let expander = expand::Words::new(dockerfile.directives.escape, |name| globals.get(name));
-                    let platform = platform(request, &expander, from.platform.as_ref())?;
-                    let image = expander.word(&from.image)?;
-                    if image.is_empty() {
-                        let what = "the base image's name";
-                        return Err(Problem::EmptyImage { what, word: from.image.value.clone() }.at(from.image.span));
-                    }
-                    let base = if request.contexts.contains_key(&image) {
-                        StageBase::Image(ImageRequest { name: image, platform: platform.clone() })
-                    } else if let Some(&stage) = names.get(&image.to_ascii_lowercase()) {
-                        StageBase::Stage(stage)
-                    } else if image == "scratch" {
-                        StageBase::Scratch
-                    } else {
-                        StageBase::Image(ImageRequest { name: image, platform: platform.clone() })
-                    };
                     let following = &statements[at + 1..];
                     let end = following.iter().position(|s| matches!(s.instruction, Instruction::From(_)));
-                    let name = from.stage_name();
-                    if let Some(name) = &name {
-                        names.insert(name.clone(), stages.len());
-                    }
                     let statements = &following[..end.unwrap_or(following.len())];
-                    stages.push(Stage { name, base, platform, from: statement, statements });
+                    match this.stage(request, &froms, statement, from, statements) {
+                        Ok(stage) => this.push(stage),
+                        Err(error) => errors.push(error),
+                    }
                 }
-                Instruction::Arg(arg) if stages.is_empty() => {
-                    for declaration in &arg.declarations {
-                        let expander = expand::Words::new(dockerfile.directives.escape, |name| globals.get(name));
-                        let default = declaration.default.as_ref().map(|word| expander.word(word)).transpose()?;
-                        globals.declare(&declaration.name, default, request.args);
+                Instruction::Arg(arg) if this.stages.is_empty() && errors.is_empty() => {
+                    if let Err(error) = froms.declare(statement, arg) {
+                        errors.push(error);
                     }
                 }
                 _ => {}
             }
         }
-        let target = target(&stages, &names, request.target)?;
-        Ok(Self { stages, globals, target })
+        this.globals = froms.finish();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        this.target = this.find_target(request.target).map_err(|error| vec![error])?;
+        Ok(this)
+    }
+
+    fn stage(
+        &self,
+        request: &Request<'a>,
+        froms: &Froms<'_, 'a>,
+        statement: &'a Statement,
+        from: &dockerfile::From,
+        statements: &'a [Statement],
+    ) -> Result<Stage<'a>, PlanError> {
+        let from::Expanded { image, platform, used } = froms.expand(statement, from)?;
+        let name = from.stage_name();
+        let base = |name: String| StageBase::Image(ImageRequest { name, platform: platform.clone() });
+        // An image that is given for a stage's name takes the stage's place, instructions and all.
+        let replacement = name.as_deref().and_then(|name| context(request, name));
+        if let Some((given, ContextKind::Image)) = replacement {
+            let base = base(given.to_owned());
+            return Ok(Stage { name, base, platform, from: statement, used, statements: &[] });
+        }
+        let base = if let Some((given, _)) = context(request, &image) {
+            base(given.to_owned())
+        } else if let Some(&stage) = self.names.get(&image.to_ascii_lowercase()).and_then(|stages| stages.last()) {
+            StageBase::Stage(stage)
+        } else if image == "scratch" {
+            StageBase::Scratch
+        } else {
+            base(image)
+        };
+        Ok(Stage { name, base, platform, from: statement, used, statements })
+    }
+
+    fn push(&mut self, stage: Stage<'a>) {
+        if let Some(name) = &stage.name {
+            self.names.entry(name.clone()).or_default().push(self.stages.len());
+        }
+        self.stages.push(stage);
     }
 
     /// The stage's name, or its number where it has none.
@@ -126,7 +165,7 @@ impl<'a> Stages<'a> {
 
     /// Whether a stage is called so.
     pub(crate) fn has_label(&self, label: &str) -> bool {
-        (0..self.stages.len()).any(|stage| self.label(stage) == label)
+        self.names.contains_key(label) || (0..self.stages.len()).any(|stage| self.label(stage) == label)
     }
 
     /// The instructions of a stage: what its base triggers, then its own. Triggers of an image whose configuration is not
@@ -137,47 +176,51 @@ impl<'a> Stages<'a> {
         images: &BTreeMap<ImageRequest, ImageConfig>,
     ) -> Result<Vec<Task<'a>>, PlanError> {
         let this = &self.stages[stage];
-        let place = Some(this.from.span);
-        let line = this.from.line;
+        let (place, line, owner) = (Some(this.from.span), this.from.line, this.from);
         let mut tasks = Vec::new();
+        let mut triggered = |text: &str| -> Result<(), PlanError> {
+            let statement = Cow::Owned(trigger(text, this.from.span)?);
+            tasks.push(Task { statement, place, line, owner });
+            Ok(())
+        };
         match &this.base {
             StageBase::Scratch => {}
             StageBase::Stage(base) => {
                 for statement in self.stages[*base].statements {
                     if let Instruction::Onbuild(onbuild) = &statement.instruction {
-                        tasks.push(Task {
-                            statement: Cow::Owned(trigger(&onbuild.trigger, this.from.span)?),
-                            place,
-                            line,
-                        });
+                        triggered(&onbuild.trigger)?;
                     }
                 }
             }
             StageBase::Image(request) => {
                 for text in images.get(request).map_or(&[][..], |config| &config.config.on_build) {
-                    tasks.push(Task { statement: Cow::Owned(trigger(text, this.from.span)?), place, line });
+                    triggered(text)?;
                 }
             }
         }
         let own = this.statements.iter();
-        tasks.extend(own.map(|s| Task { statement: Cow::Borrowed(s), place: None, line: s.line }));
+        tasks.extend(own.map(|s| Task { statement: Cow::Borrowed(s), place: None, line: s.line, owner: s }));
         Ok(tasks)
     }
 
     /// What `--from` stands for in `stage`: a named context, a stage by name or number, else an image.
     pub(crate) fn source(&self, request: &Request<'_>, stage: usize, from: &str) -> Result<Source, Problem> {
-        if let Some(context) = request.contexts.get(from) {
-            return Ok(match context {
-                super::ContextKind::Directory => Source::Context(from.to_owned()),
-                super::ContextKind::Image => Source::Image(self.image(stage, from)),
+        budget::path(from)?;
+        let image = |name: &str| {
+            // Of an image to copy from, the target's platform is meant, whatever the stage's own.
+            Source::Image(ImageRequest { name: name.to_owned(), platform: request.platform.clone() })
+        };
+        if let Some((given, kind)) = context(request, from) {
+            return Ok(match kind {
+                ContextKind::Directory => Source::Context(given.to_owned()),
+                ContextKind::Image => image(given),
             });
         }
-        let named = |stages: &[Stage<'_>]| {
-            stages.iter().rposition(|s| s.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(from)))
-        };
-        // An earlier stage of the name is meant before a later one.
-        if let Some(found) = named(&self.stages[..stage]).or_else(|| named(&self.stages)) {
-            return Ok(Source::Stage(found));
+        if let Some(stages) = self.names.get(&from.to_ascii_lowercase()) {
+            // An earlier stage of the name is meant before a later one.
+            let earlier = stages.partition_point(|found| *found < stage).checked_sub(1);
+            let found = earlier.map(|at| stages[at]).or_else(|| stages.last().copied());
+            return found.map(Source::Stage).ok_or(Problem::NoStage);
         }
         if let Ok(number) = from.parse::<usize>() {
             return match number < self.stages.len() {
@@ -185,36 +228,33 @@ impl<'a> Stages<'a> {
                 false => Err(Problem::UnknownStageNumber { number, stages: self.stages.len() }),
             };
         }
-        Ok(Source::Image(self.image(stage, from)))
+        Ok(image(from))
     }
 
-    fn image(&self, stage: usize, name: &str) -> ImageRequest {
-        ImageRequest { name: name.to_owned(), platform: self.stages[stage].platform.clone() }
+    fn find_target(&self, target: Option<&str>) -> Result<usize, PlanError> {
+        let Some(last) = self.stages.len().checked_sub(1) else { return Err(Problem::NoStage.nowhere()) };
+        let Some(target) = target else { return Ok(last) };
+        let by_number = || target.parse().ok().filter(|number| *number < self.stages.len());
+        let by_name = self.names.get(&target.to_ascii_lowercase()).and_then(|stages| stages.last()).copied();
+        by_name.or_else(by_number).ok_or_else(|| {
+            let stages = self.stages.iter().filter_map(|stage| stage.name.clone()).take(20).collect();
+            Problem::UnknownTarget { name: target.to_owned(), stages }.nowhere()
+        })
     }
 }
 
-fn platform<'v>(
-    request: &Request<'_>,
-    expander: &expand::Words<impl Fn(&str) -> Option<&'v str> + 'v>,
-    flag: Option<&Spanned<String>>,
-) -> Result<Platform, PlanError> {
-    let Some(word) = flag else { return Ok(request.platform.clone()) };
-    let text = expander.word(word)?;
-    if text.is_empty() {
-        return Err(Problem::EmptyImage { what: "--platform", word: word.value.clone() }.at(word.span));
+/// The named context that an image or stage name stands for. `alpine`, `alpine:latest` and
+/// `docker.io/library/alpine` are one name.
+fn context<'r>(request: &Request<'r>, name: &str) -> Option<(&'r str, ContextKind)> {
+    if request.contexts.is_empty() || matches!(name, "scratch" | "context") {
+        return None;
     }
-    let expected = "a platform such as linux/amd64";
-    text.parse().map_err(|_| Problem::Value { value: text, expected }.at(word.span))
-}
-
-fn target(stages: &[Stage<'_>], names: &BTreeMap<String, usize>, target: Option<&str>) -> Result<usize, PlanError> {
-    let Some(last) = stages.len().checked_sub(1) else { return Err(Problem::NoStage.nowhere()) };
-    let Some(target) = target else { return Ok(last) };
-    let by_number = || target.parse().ok().filter(|number| *number < stages.len());
-    names.get(&target.to_ascii_lowercase()).copied().or_else(by_number).ok_or_else(|| {
-        let stages = stages.iter().filter_map(|stage| stage.name.clone()).collect();
-        Problem::UnknownTarget { name: target.to_owned(), stages }.nowhere()
-    })
+    if let Some((given, kind)) = request.contexts.get_key_value(name) {
+        return Some((given, *kind));
+    }
+    let wanted: Reference = name.parse().ok()?;
+    let same = |given: &str| given.parse::<Reference>().is_ok_and(|given| given == wanted);
+    request.contexts.iter().find(|(given, _)| same(given)).map(|(given, kind)| (given.as_str(), *kind))
 }
 
 /// Parses a trigger, which the image's configuration holds as text.
@@ -226,4 +266,9 @@ fn trigger(text: &str, place: Span) -> Result<Statement, PlanError> {
         (Some(statement), None) => Ok(statement),
         _ => Err(malformed(String::from("it is not one instruction"))),
     }
+}
+
+/// The words of a line above the first stage.
+pub(super) fn words<'b, 'v>(request: &Request<'_>, budget: &'b Budget, globals: &'v Globals<'_>) -> Words<'b, 'v> {
+    Words::new(request.dockerfile.directives.escape, budget, |name| globals.get(name))
 }

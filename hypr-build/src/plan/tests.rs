@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::dockerfile;
+use crate::{
+    dockerfile,
+    lint::{Collector, Settings},
+};
 
 /// A build request with everything at its default.
 #[derive(Default)]
@@ -12,10 +15,16 @@ struct Case<'a> {
     target: Option<&'a str>,
     contexts: &'a [(&'a str, ContextKind)],
     images: &'a [(&'a str, ImageConfig)],
+    ignore: Option<&'a Ignore>,
+    all_stages: bool,
 }
 
 impl Case<'_> {
-    fn outcome(&self, text: &str) -> Result<Outcome, PlanError> {
+    fn outcome(&self, text: &str) -> Result<Outcome, Vec<PlanError>> {
+        self.linted(text, &Collector::default())
+    }
+
+    fn linted(&self, text: &str, lint: &Collector) -> Result<Outcome, Vec<PlanError>> {
         let dockerfile = dockerfile::parse(text).unwrap_or_else(|error| panic!("{text:?} does not parse: {error}"));
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let platform = Platform::from_parts("linux", "amd64", "");
@@ -28,10 +37,15 @@ impl Case<'_> {
             args: &self.args.iter().map(own).collect(),
             target: self.target,
             platform: &platform,
+            build_platform: &Platform::from_parts("linux", "arm64", ""),
             contexts: &contexts,
             labels: &BTreeMap::new(),
             cache: &CacheUse::All,
             network: Network::None,
+            lint,
+            ignore: self.ignore,
+            all_stages: self.all_stages,
+            unknown: &BTreeSet::new(),
         };
         plan(&request, &images.collect())
     }
@@ -45,7 +59,7 @@ impl Case<'_> {
 
     fn problem(&self, text: &str) -> Problem {
         match self.outcome(text) {
-            Err(error) => error.problem,
+            Err(mut errors) => errors.remove(0).problem,
             Ok(outcome) => panic!("{text:?} gives {outcome:?}"),
         }
     }
@@ -163,7 +177,13 @@ fn triggers_of_the_base_run_in_the_child_and_are_gone_after() {
 fn history_has_one_entry_an_instruction_and_names_the_layers() {
     let plan = plan_of("FROM scratch\nARG A=1\nENV E=2\nCOPY a b /c/\nRUN make it\nCMD [\"x\"]");
     let history: Vec<_> = plan.config.history.iter().map(|entry| entry.created_by.as_deref().unwrap()).collect();
-    assert_eq!(history, ["ARG A=1", "ENV E=2", "COPY a b /c/", "RUN |1 A=1 /bin/sh -c make it", "CMD [\"x\"]"]);
+    assert_eq!(history, [
+            "ARG A=1",
+            "ENV E=2",
+            "COPY a b /c/ # buildkit",
+            "RUN |1 A=1 /bin/sh -c make it # buildkit",
+            "CMD [\"x\"]"
+        ]);
     assert_eq!(plan.history, [None, None, Some(0), Some(1), None]);
 }
 
@@ -216,7 +236,7 @@ fn what_cannot_be_built_is_named() {
 }
 
 #[test]
-fn workdir_is_relative_to_the_one_before_and_warns_at_the_start() {
+fn workdir_is_relative_to_the_one_before() {
     let plan = plan_of("FROM scratch\nWORKDIR a\nWORKDIR b/../c\nWORKDIR /d");
     let paths: Vec<_> = plan
         .graph
@@ -228,8 +248,6 @@ fn workdir_is_relative_to_the_one_before_and_warns_at_the_start() {
         })
         .collect();
     assert_eq!(paths, ["/a", "/a/c", "/d"]);
-    assert_eq!(plan.warnings.len(), 1);
-    assert_eq!(plan.warnings[0].line, Some(2));
 }
 
 #[test]
@@ -243,4 +261,203 @@ fn heredocs_become_scripts_and_files() {
     assert_eq!(runs[1].script.as_ref().unwrap().text, "#!/bin/python\nx\n");
     let Operation::Copy(copy) = &plan.graph.steps[2].operation else { panic!("the third step copies") };
     assert_eq!(copy.inline, [("A".to_owned(), b"n\n".to_vec()), ("B".to_owned(), b"$N\n".to_vec())]);
+}
+
+/// What the checks of the planner find, as `Rule:line`.
+fn checked(case: &Case<'_>, text: &str) -> Vec<String> {
+    let dockerfile = dockerfile::parse(text).unwrap();
+    let settings = dockerfile.directives.check.as_ref().map_or("", |check| check.value.as_str());
+    let lint = Collector::new(Settings::parse(settings).unwrap());
+    let outcome = case.linted(text, &lint);
+    assert!(matches!(outcome, Ok(Outcome::Ready(_))), "{text:?} gives {outcome:?}");
+    lint.finish().into_iter().map(|found| format!("{}:{}", found.rule, found.lines.0)).collect()
+}
+
+#[test]
+fn checks_that_need_values() {
+    let mut base = ImageConfig::new(&Platform::from_parts("linux", "amd64", ""));
+    base.config.set_env("GOPATH", "/go");
+    base.config.on_build = vec!["COPY $NOPE /x".into()];
+    let images = [("base", base)];
+    let case = Case { images: &images, all_stages: true, ..Case::default() };
+    for (text, expected) in [
+        ("FROM scratch\nCOPY $A /b", &["UndefinedVar:2"][..]),
+        ("FROM scratch\nARG A\nCOPY $A /b", &[]),
+        ("FROM scratch\nENV A=1\nCOPY $A /b", &[]),
+        ("FROM scratch\nCOPY ${A:-x} /b", &[]),
+        ("FROM scratch\nRUN echo $A", &[]),
+        ("FROM scratch\nENV PATH=$PAHT:/x", &["UndefinedVar:2"]),
+        ("FROM base\nWORKDIR $GOPATH", &["UndefinedVar:1"]),
+        ("FROM $A${B}scratch", &["UndefinedArgInFrom:1", "UndefinedArgInFrom:1"]),
+        ("ARG A=scratch\nFROM $A", &[]),
+        ("ARG A\nFROM ${A}scratch", &[]),
+        ("ARG A\nFROM scratch$A", &[]),
+        ("ARG T=:\nFROM scratch AS b\nFROM ${T#:}b", &[]),
+        ("FROM --platform=$TARGETPLATFORM scratch", &["RedundantTargetPlatform:1"]),
+        ("FROM --platform=$BUILDPLATFORM scratch", &[]),
+        ("FROM --platform=linux/amd64 scratch", &["FromPlatformFlagConstDisallowed:1"]),
+        ("FROM --platform=linux/amd64 scratch AS build-amd64", &[]),
+        ("FROM scratch\nCMD x", &["JSONArgsRecommended:2"]),
+        ("FROM scratch\nENTRYPOINT x", &["JSONArgsRecommended:2"]),
+        ("FROM scratch\nSHELL [\"x\"]\nCMD x", &[]),
+        ("FROM scratch\nCMD [\"x\"]\nCMD [\"y\"]", &["MultipleInstructionsDisallowed:2"]),
+        ("FROM scratch\nHEALTHCHECK NONE\nHEALTHCHECK CMD x", &["MultipleInstructionsDisallowed:2"]),
+        ("FROM scratch AS a\nCMD [\"x\"]\nFROM a\nCMD [\"y\"]", &[]),
+        ("FROM scratch\nENV a b", &["LegacyKeyValueFormat:2"]),
+        ("FROM scratch\nLABEL a b", &["LegacyKeyValueFormat:2"]),
+        ("FROM scratch\nARG API_KEY\nENV token=x", &["SecretsUsedInArgOrEnv:2", "SecretsUsedInArgOrEnv:3"]),
+        ("FROM scratch\nWORKDIR a\nWORKDIR b", &["WorkdirRelativePath:2"]),
+        ("FROM scratch\nWORKDIR /a\nWORKDIR b", &[]),
+        ("FROM scratch\nEXPOSE 80/TCP 90:90", &["ExposeInvalidFormat:2", "ExposeProtoCasing:2"]),
+        ("FROM scratch\n# check=skip=UndefinedVar\nCOPY $A /b", &[]),
+        ("# check=skip=JSONArgsRecommended\nFROM scratch\nCMD x", &[]),
+        ("FROM scratch\nCMD x\nFROM scratch", &["JSONArgsRecommended:2"]),
+    ] {
+        assert_eq!(checked(&case, text), expected, "{text:?}");
+    }
+    let target = Case { images: &images, ..Case::default() };
+    assert!(checked(&target, "FROM scratch\nCMD x\nFROM scratch").is_empty(), "only the target's stages are checked");
+}
+
+#[test]
+fn ignored_sources_are_found_when_asked_for() {
+    let plain = Ignore::parse(b"secret\n*.log").unwrap();
+    let exceptions = Ignore::parse(b"*\n!a").unwrap();
+    let on = "# check=experimental=all\nFROM scratch\n";
+    let case = Case { ignore: Some(&plain), ..Case::default() };
+    for (copies, count) in
+        [("COPY secret/x /", 1), ("COPY ./a.log b /", 1), ("ADD /secret /", 1), ("COPY . /", 0), ("COPY a /", 0)]
+    {
+        assert_eq!(checked(&case, &format!("{on}{copies}")).len(), count, "{copies}");
+        assert_eq!(checked(&case, &format!("FROM scratch\n{copies}")).len(), 0, "{copies}");
+    }
+    let case = Case { ignore: Some(&exceptions), ..Case::default() };
+    assert_eq!(checked(&case, &format!("{on}COPY b /")).len(), 0);
+}
+
+#[test]
+fn independent_faults_are_told_together_and_pointed_at() {
+    let text = "FROM scratch\nEXPOSE http\nCOPY --from=9 a /\nSTOPSIGNAL  NOPE\nENV A=x${B\nEXPOSE no\n";
+    let errors = Case::default().outcome(text).unwrap_err();
+    let places: Vec<&str> = errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
+    // A stage that does not exist is found before the stages are gone through.
+    assert_eq!(places, ["--from=9"]);
+    let text = text.replace("--from=9 ", "");
+    let errors = Case::default().outcome(&text).unwrap_err();
+    let places: Vec<&str> = errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
+    // Behind a variable that failed, nothing is looked at.
+    assert_eq!(places, ["http", "NOPE", "${B"]);
+}
+
+#[test]
+fn plans_are_bounded() {
+    let doubling: String = (1..40).map(|n| format!("ARG A{n}=$A{}$A{}\n", n - 1, n - 1)).collect();
+    let ports = "EXPOSE 1-65535\n".repeat(1000);
+    let labels = format!("ARG A={}\n{}", "x".repeat(500_000), "LABEL a=$A\n".repeat(1000));
+    let stages: String = (1..10_000).map(|n| format!("FROM s{} AS s{n}\nLABEL a=b\n", n - 1)).collect();
+    let variables: String = (0..5000).map(|n| format!("ENV E{n}=1\n")).collect();
+    let runs = format!("ENV {}\n{}", (0..4000).map(|n| format!("E{n}=abcdefgh ")).collect::<String>(), "RUN x\n".repeat(20_000));
+    for (name, text, limit) in [
+        ("doubling", format!("FROM scratch\nARG A0=ab\n{doubling}"), "expansion is larger"),
+        ("doubling above", format!("ARG A0=ab\n{doubling}FROM scratch\n"), "expansion is larger"),
+        ("ports", format!("FROM scratch\n{ports}"), "the plan of the build is larger"),
+        ("labels", format!("FROM scratch\n{labels}"), "the plan of the build is larger"),
+        ("stages", format!("FROM scratch AS s0\n{stages}"), "the plan of the build is larger"),
+        ("variables", format!("FROM scratch\n{variables}"), "the number of variables of a stage is larger"),
+        ("runs", format!("FROM scratch\n{runs}"), "the plan of the build is larger"),
+        ("path", format!("FROM scratch\nCOPY {} /\n", "a/".repeat(3000)), "a path is larger"),
+    ] {
+        let errors = Case::default().outcome(&text).unwrap_err();
+        let error: &dyn std::error::Error = &errors[0];
+        let message = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap();
+        assert!(message.contains(limit), "{name}: {message}");
+    }
+}
+
+#[test]
+fn platforms_of_build_and_target_are_told_apart_and_can_be_given() {
+    let text = "ARG X=$BUILDARCH-$TARGETARCH-$TARGETSTAGE\nFROM scratch AS last\nARG X\nENV X=$X";
+    assert_eq!(plan_of(text).config.config.env("X"), Some("arm64-amd64-last"));
+    let case = Case { args: &[("TARGETARCH", "riscv64")], ..Case::default() };
+    assert_eq!(case.plan(text).config.config.env("X"), Some("arm64-riscv64-last"));
+    assert_eq!(plan_of("FROM scratch\nARG TARGETSTAGE\nENV X=$TARGETSTAGE").config.config.env("X"), Some("default"));
+}
+
+#[test]
+fn an_argument_without_a_value_takes_none_away() {
+    let plan = plan_of("ARG V=1\nARG V\nFROM scratch\nARG V\nARG V\nENV X=$V");
+    assert_eq!(plan.config.config.env("X"), Some("1"));
+}
+
+#[test]
+fn frontends_other_than_dockers_own_are_refused() {
+    for (syntax, expected) in [
+        ("docker/dockerfile:1", true),
+        ("docker.io/docker/dockerfile-upstream:master-labs", true),
+        ("localhost:5000/mirror/docker/dockerfile:1.7@sha256:00", true),
+        ("docker/dockerfile", true),
+        ("mydocker/dockerfile", false),
+        ("docker/dockerfile2:1", false),
+        ("tonistiigi/llb", false),
+    ] {
+        let outcome = Case::default().outcome(&format!("# syntax={syntax}\nFROM scratch"));
+        assert_eq!(outcome.is_ok(), expected, "{syntax}");
+        let case = Case { args: &[("BUILDKIT_SYNTAX", syntax)], ..Case::default() };
+        assert_eq!(case.outcome("# syntax=docker/dockerfile:1\nFROM scratch").is_ok(), expected, "{syntax}");
+    }
+}
+
+#[test]
+fn the_history_is_in_dockers_words() {
+    let plan = plan_of(
+        "FROM scratch\nMAINTAINER $me\nARG A=1 B\nENV A=2\nEXPOSE 81/udp 80\nVOLUME /a /b\nSHELL [\"/bin/x\", \"-c\"]\n\
+         USER a\nSTOPSIGNAL 9\nONBUILD RUN x\nWORKDIR w\nHEALTHCHECK --interval=90s CMD a b\nENTRYPOINT a\nRUN c\nCOPY --chown=1 a .\n",
+    );
+    let history: Vec<_> = plan.config.history.iter().map(|entry| entry.created_by.as_deref().unwrap()).collect();
+    let expected = [
+        "MAINTAINER $me",
+        "ARG A=1 B",
+        "ENV A=2",
+        "EXPOSE [80/tcp 81/udp]",
+        "VOLUME [/a /b]",
+        "SHELL [/bin/x -c]",
+        "USER a",
+        "STOPSIGNAL 9",
+        "WORKDIR /w",
+        "HEALTHCHECK {Test:[CMD-SHELL a b] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
+        "ENTRYPOINT [\"/bin/x\" \"-c\" \"a\"]",
+        "RUN |2 A=2 B= /bin/x -c c # buildkit",
+        "COPY --chown=1 a . # buildkit",
+    ];
+    assert_eq!(history, expected);
+    assert!(plan.config.history.iter().all(|entry| entry.comment.as_deref() == Some("buildkit.dockerfile.v0")));
+    assert_eq!(plan.config.author.as_deref(), Some("$me"));
+}
+
+#[test]
+fn an_outline_has_what_the_target_takes() {
+    let text = "# V the version\nARG V=1\nARG IMAGE=scratch\nARG UNUSED\nFROM $IMAGE AS a\nARG V\n# X for x\nARG X=$V.2\n\
+                RUN --mount=type=secret,id=key,required --mount=type=ssh x\nFROM scratch\nARG OTHER\n";
+    let case = Case { target: Some("a"), ..Case::default() };
+    // Mounts are noted even where the rest of the plan is refused.
+    let text = text.replace("RUN --mount=type=secret,id=key,required --mount=type=ssh x\n", "");
+    let outline = case.plan(&text).outline;
+    let args: Vec<_> = outline.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_str(), arg.line)).collect();
+    assert_eq!(args, [("V", "1", 2), ("IMAGE", "scratch", 3), ("X", "1.2", 8)]);
+    let descriptions: Vec<_> = outline.args.iter().map(|arg| arg.description.as_deref()).collect();
+    assert_eq!(descriptions, [Some("the version"), None, Some("for x")]);
+}
+
+#[test]
+fn contexts_have_all_the_names_of_an_image() {
+    let contexts = [("base", ContextKind::Image), ("Build", ContextKind::Image)];
+    let images = [("base", ImageConfig::default()), ("Build", ImageConfig::default())];
+    let case = Case { contexts: &contexts, images: &images, ..Case::default() };
+    for name in ["base", "base:latest", "docker.io/library/base"] {
+        let plan = case.plan(&format!("FROM {name}\nRUN x"));
+        assert!(matches!(&plan.graph.steps[0].parent, Origin::Image(image) if image.name == "base"), "{name}");
+    }
+    assert!(matches!(case.outcome("FROM base:2"), Ok(Outcome::Needs(_))));
+    let plan = case.plan("FROM scratch AS base\nRUN no");
+    assert!(matches!(&plan.target, Origin::Image(image) if image.name == "base"), "a context takes a stage's place");
 }

@@ -1,6 +1,7 @@
 //! `COPY` and `ADD`: what goes where, from which tree.
 
 use super::{
+    budget,
     error::{PlanError, Problem},
     expand::Words,
     graph::{Copy, Files, Operation, Origin},
@@ -8,7 +9,11 @@ use super::{
     stage::{Builder, State},
     stages::{Source, Task},
 };
-use crate::dockerfile::{self, Heredoc, Spanned};
+use crate::{
+    context::Filter,
+    dockerfile::{self, Heredoc, Spanned},
+    lint::Rule,
+};
 
 impl Builder<'_, '_> {
     pub(super) fn copy(
@@ -24,7 +29,7 @@ impl Builder<'_, '_> {
         let from = match &copy.from {
             None => Files::Context,
             Some(from) => {
-                let source = self.stages.source(self.request, stage, from);
+                let source = self.shared.stages.source(self.shared.request, stage, from);
                 match source.map_err(|problem| problem.at(task.span(from.span)))? {
                     Source::Context(name) => Files::Named(name),
                     Source::Stage(source) => Files::Tree(self.built[&source].origin.clone()),
@@ -42,9 +47,9 @@ impl Builder<'_, '_> {
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
         };
-        let operation = Copy { link: copy.link, ..transfer.copy(state, task, &words, from)? };
-        drop(words);
-        self.files(state, task, "COPY", operation);
+        let (operation, shown) = transfer.copy(state, task, &words, from)?;
+        self.undefined(state, task, words);
+        self.files(state, task, "COPY", Copy { link: copy.link, ..operation }, &shown);
         Ok(())
     }
 
@@ -70,20 +75,39 @@ impl Builder<'_, '_> {
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
         };
-        let copy = transfer.copy(state, task, &words, Files::Context)?;
+        let (copy, shown) = transfer.copy(state, task, &words, Files::Context)?;
         let operation = Copy { link: add.link, unpack: add.unpack.unwrap_or(true), ..copy };
-        drop(words);
-        self.files(state, task, "ADD", operation);
+        self.undefined(state, task, words);
+        self.files(state, task, "ADD", operation, &shown);
         Ok(())
     }
 
-    fn files(&mut self, state: &mut State, task: &Task<'_>, name: &str, copy: Copy) {
+    /// Reports sources that the context leaves out. Rules with exceptions are not looked through: what they leave in
+    /// below a source decides.
+    fn ignored(&self, task: &Task<'_>, name: &str, sources: &[String]) {
+        let Some(ignore) = self.shared.request.ignore.filter(|ignore| !ignore.has_exceptions()) else { return };
+        let capital = if name == "ADD" { "Add" } else { "Copy" };
+        for source in sources {
+            let path = path::absolute("/", source);
+            if path != "/" && ignore.excludes(&path.as_bytes()[1..]) {
+                self.report(Rule::CopyIgnoredFile, task, task.statement.span, || {
+                    format!("{capital} of `{source}`, which .dockerignore leaves out")
+                });
+            }
+        }
+    }
+
+    /// `shown` is the destination as the Dockerfile has it, variables expanded.
+    fn files(&mut self, state: &mut State, task: &Task<'_>, name: &str, copy: Copy, shown: &str) {
+        if copy.from == Files::Context {
+            self.ignored(task, name, &copy.sources);
+        }
         let mut words = vec![name.to_owned()];
         words.extend(copy.chown.iter().map(|owner| format!("--chown={owner}")));
         words.extend(copy.chmod.iter().map(|mode| format!("--chmod={mode}")));
         words.extend(copy.sources.iter().cloned());
         words.extend(copy.inline.iter().map(|(name, _)| format!("<<{name}")));
-        words.push(copy.destination.clone());
+        words.push(shown.to_owned());
         self.step(state, task, words.join(" "), Operation::Copy(copy));
     }
 }
@@ -100,27 +124,31 @@ struct Transfer<'w> {
 }
 
 impl Transfer<'_> {
-    fn copy<'v, F: Fn(&str) -> Option<&'v str> + 'v>(
+    /// The operation, and the destination as it is shown.
+    fn copy(
         self,
         state: &State,
         task: &Task<'_>,
-        words: &Words<F>,
+        words: &Words<'_, '_>,
         from: Files,
-    ) -> Result<Copy, PlanError> {
+    ) -> Result<(Copy, String), PlanError> {
         let mut inline = Vec::new();
         for heredoc in self.heredocs {
             let body = heredoc.body();
             let body = if heredoc.expand { words.body(&body, heredoc.span)? } else { body.into_owned() };
             inline.push((heredoc.name.clone(), body.into_bytes()));
         }
-        let destination = words.word(self.destination)?;
-        let destination = path::destination(&state.built.config.config.working_dir, &destination);
+        let shown = words.word(self.destination)?;
+        let destination = path::destination(&state.built.config.config.working_dir, &shown);
+        for path in self.sources.iter().chain([&destination]) {
+            budget::path(path).map_err(|problem| problem.at(task.span(task.statement.span)))?;
+        }
         if self.sources.len() + inline.len() > 1 && !destination.ends_with('/') {
             let span = task.span(self.destination.span);
             return Err(Problem::DestinationNotDirectory(destination).at(span));
         }
         let optional = |word: Option<&Spanned<String>>| word.map(|word| words.word(word)).transpose();
-        Ok(Copy {
+        let copy = Copy {
             from,
             sources: self.sources,
             inline,
@@ -130,7 +158,8 @@ impl Transfer<'_> {
             exclude: self.exclude.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
             link: false,
             unpack: false,
-        })
+        };
+        Ok((copy, shown))
     }
 }
 

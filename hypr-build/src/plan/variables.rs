@@ -1,8 +1,8 @@
 //! What `$NAME` stands for at a point of the Dockerfile: `ENV` over `ARG`, stage by stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::image::Platform;
+use crate::{dockerfile::Statement, image::Platform};
 
 /// Proxy settings: usable without `ARG`, in the environment of `RUN` when given, in no key and no history
 /// (Dockerfile reference, "Predefined ARGs").
@@ -28,35 +28,85 @@ pub(crate) fn is_proxy(name: &str) -> bool {
 pub(crate) type BuildArgs = BTreeMap<String, String>;
 
 /// The arguments that every build has in the global scope: the platform family (Dockerfile reference, "Automatic
-/// platform ARGs in the global scope") and the target's name.
-pub(crate) fn automatic(platform: &Platform, target: &str) -> BTreeMap<String, String> {
+/// platform ARGs in the global scope") and the target's name. What the user gave for one of them goes before.
+pub(crate) fn automatic(
+    target: &Platform,
+    build: &Platform,
+    stage: &str,
+    given: &BuildArgs,
+) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
-    for prefix in ["BUILD", "TARGET"] {
+    for (prefix, platform) in [("BUILD", build), ("TARGET", target)] {
         values.insert(format!("{prefix}PLATFORM"), platform.to_string());
         values.insert(format!("{prefix}OS"), platform.os().to_owned());
         values.insert(format!("{prefix}ARCH"), platform.architecture().to_owned());
         values.insert(format!("{prefix}VARIANT"), platform.variant().unwrap_or_default().to_owned());
     }
-    values.insert("TARGETSTAGE".to_owned(), target.to_owned());
+    values.insert("TARGETSTAGE".to_owned(), stage.to_owned());
+    for (name, value) in &mut values {
+        if let Some(given) = given.get(name) {
+            value.clone_from(given);
+        }
+    }
     values
 }
 
 /// The arguments that are declared before the first `FROM`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Globals {
+pub(crate) struct Globals<'a> {
     values: BTreeMap<String, Option<String>>,
     automatic: BTreeMap<String, String>,
+    /// Where each was declared, and which others its default was made of.
+    origins: BTreeMap<String, (&'a Statement, BTreeSet<String>)>,
 }
 
-impl Globals {
+impl<'a> Globals<'a> {
     pub(crate) fn new(automatic: BTreeMap<String, String>) -> Self {
-        Self { values: BTreeMap::new(), automatic }
+        Self { values: BTreeMap::new(), automatic, origins: BTreeMap::new() }
+    }
+
+    /// Notes where an argument was declared, and the arguments that its default used.
+    pub(crate) fn remember(&mut self, name: &str, statement: &'a Statement, used: BTreeSet<String>) {
+        self.origins.insert(name.to_owned(), (statement, used));
+    }
+
+    /// The statement that declares `name`.
+    pub(crate) fn statement(&self, name: &str) -> Option<&'a Statement> {
+        self.origins.get(name).map(|(statement, _)| *statement)
+    }
+
+    /// These arguments and those that they were made of.
+    pub(crate) fn made_of(&self, mut names: BTreeSet<String>) -> BTreeSet<String> {
+        let mut open: Vec<String> = names.iter().cloned().collect();
+        while let Some(name) = open.pop() {
+            let used = self.origins.get(&name).map(|(_, used)| used);
+            for more in used.into_iter().flatten() {
+                if names.insert(more.clone()) {
+                    open.push(more.clone());
+                }
+            }
+        }
+        names
     }
 
     /// `ARG name[=default]` above the first `FROM`.
     pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs) {
-        let value = given.get(name).cloned().or(default).or_else(|| self.automatic.get(name).cloned());
-        self.values.insert(name.to_owned(), value);
+        let value = given.get(name).cloned().or(default);
+        // An ARG without any value does not take an earlier one away.
+        if value.is_some() || !self.values.contains_key(name) {
+            let value = value.or_else(|| self.automatic.get(name).cloned());
+            self.values.insert(name.to_owned(), value);
+        }
+    }
+
+    /// The names that are declared, and those that every build has.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().chain(self.automatic.keys()).map(String::as_str)
+    }
+
+    /// How many are declared.
+    pub(crate) fn count(&self) -> usize {
+        self.values.len()
     }
 
     /// What `$name` is in a `FROM`.
@@ -77,7 +127,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// `ARG name[=default]` inside a stage: what the user gave, else the default, else the global of that name.
-    pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs, globals: &Globals) {
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs, globals: &Globals<'_>) {
         let value = given.get(name).cloned().or(default).or_else(|| globals.get(name).map(str::to_owned));
         // A later ARG without any value does not take an earlier one away.
         match self.args.iter_mut().find(|(known, _)| known == name) {
@@ -93,6 +143,16 @@ impl Scope {
     /// The value of the argument `name`, if it is declared and has one.
     pub(crate) fn arg(&self, name: &str) -> Option<&str> {
         self.args.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// How many are declared.
+    pub(crate) fn count(&self) -> usize {
+        self.args.len()
+    }
+
+    /// The names of the declared arguments, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.args.iter().map(|(name, _)| name.as_str())
     }
 
     /// The declared arguments with a value, in order.

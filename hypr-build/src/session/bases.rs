@@ -81,6 +81,18 @@ impl<'a> Bases<'a> {
         Ok(())
     }
 
+    /// The configuration of an image that the store or a context has; nothing is fetched for it.
+    pub(super) async fn at_hand(&self, request: &ImageRequest) -> Option<ImageConfig> {
+        let name = match self.contexts.0.get(&request.name) {
+            Some(NamedContext::Layout(_)) => return self.one(request).await.ok().map(|image| image.config),
+            Some(NamedContext::Directory(_)) => return None,
+            Some(NamedContext::Image(name)) => name,
+            None => &request.name,
+        };
+        let image = image::base_image(self.store, &name.parse().ok()?, None, &self.options(request)).await;
+        image.ok().map(|image| image.config)
+    }
+
     async fn one(&self, request: &ImageRequest) -> Result<BaseImage, ImageError> {
         let options = self.options(request);
         match self.contexts.0.get(&request.name) {

@@ -25,6 +25,8 @@ pub(super) struct Inputs {
     /// The Dockerfile's name in messages.
     pub(super) file: String,
     pub(super) context: Option<Arc<dyn Tree>>,
+    /// What the context leaves out.
+    pub(super) ignore: Option<Arc<Ignore>>,
     pub(super) contexts: NamedContexts,
 }
 
@@ -92,19 +94,20 @@ pub(super) async fn read(
         };
         let Text { file, bytes, ignore } = text(dockerfile, whole.as_ref(), &folder)?;
         let dockerfile = dockerfile::parse_bytes(&bytes).map_err(|source| Error::parse(&file, source))?;
-        let context = whole.map(|whole| whole.into_tree(filter(ignore)));
+        let ignore = ignore.map(Arc::new);
+        let context = whole.map(|whole| whole.into_tree(filter(ignore.clone())));
         let named = contexts.into_iter().map(|(name, source)| {
             let context = named_context(&name, &source, &store)?;
             Ok((name, context))
         });
         let contexts = NamedContexts(named.collect::<Result<_, Error>>()?);
-        Ok(Inputs { dockerfile, file, context, contexts })
+        Ok(Inputs { dockerfile, file, context, ignore, contexts })
     })
     .await
 }
 
-fn filter(ignore: Option<Ignore>) -> Option<Arc<dyn Filter>> {
-    ignore.filter(|ignore| !ignore.is_empty()).map(|ignore| Arc::new(ignore) as Arc<dyn Filter>)
+fn filter(ignore: Option<Arc<Ignore>>) -> Option<Arc<dyn Filter>> {
+    ignore.filter(|ignore| !ignore.is_empty()).map(|ignore| ignore as Arc<dyn Filter>)
 }
 
 /// A Dockerfile that was read, and the ignore rules that go with it.
@@ -208,5 +211,5 @@ fn named_context(name: &str, source: &str, store: &Store) -> Result<NamedContext
     let context = Context::directory(Path::new(source), Some(store))?;
     let rules = context.read_file(".dockerignore", MAX_DOCKERFILE)?;
     let ignore = rules.map(|rules| parse_rules(format!("{source}/.dockerignore"), &rules)).transpose()?;
-    Ok(NamedContext::Directory(context.into_tree(filter(ignore))))
+    Ok(NamedContext::Directory(context.into_tree(filter(ignore.map(Arc::new)))))
 }

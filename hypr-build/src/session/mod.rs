@@ -4,13 +4,19 @@
 //! graph, export the image.
 
 mod bases;
+mod checks;
 mod export;
 mod inputs;
+mod inspect;
 mod sandbox;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-pub use self::export::BuiltImage;
+pub use self::{
+    export::BuiltImage,
+    inspect::{CheckReport, Target},
+};
+pub(crate) use self::inspect::{check, outline, targets};
 use self::{bases::Bases, export::Export, inputs::Inputs};
 use crate::{
     builder::Builder,
@@ -39,29 +45,39 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
     sandbox::check(builder.isolation)?;
     let root = builder.store.clone();
     let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
-    let Inputs { dockerfile, file, context, contexts } =
+    let Inputs { dockerfile, file, context, ignore, contexts } =
         inputs::read(&store, builder.context, builder.dockerfile, &builder.contexts).await?;
 
-    let kinds = contexts.kinds();
+    let (kinds, host, unknown) = (contexts.kinds(), Platform::host(), BTreeSet::new());
+    let lint = checks::collector(&builder.args, &file, &dockerfile)?;
     let request = Request {
         dockerfile: &dockerfile,
         args: &builder.args,
         target: builder.target.as_deref(),
         platform: &platform,
+        build_platform: &host,
         contexts: &kinds,
         labels: &builder.labels,
         cache: &builder.cache,
         network: builder.network,
+        lint: &lint,
+        ignore: ignore.as_deref(),
+        all_stages: false,
+        unknown: &unknown,
     };
-    let invalid = |error: PlanError| Error::plan(&file, &dockerfile, error);
+    let invalid = |errors: Vec<PlanError>| Error::plan(&file, &dockerfile, errors);
     let mut bases = Bases::new(&store, &contexts, &builder.sink);
-    let Plan { graph, target, config, history, warnings } = loop {
+    let Plan { graph, target, config, history, warnings, outline: _ } = loop {
         match plan::plan(&request, bases.configs()).map_err(invalid)? {
             Outcome::Ready(plan) => break *plan,
             Outcome::Needs(wanted) => bases.fetch(wanted, &file, &dockerfile.stage_names()).await?,
         }
     };
+    let findings = checks::finish(lint, &file, &dockerfile)?;
     let warn = |line, message| builder.sink.event(Event::Warning { line, message });
+    for finding in findings {
+        warn(Some(finding.lines.0), format!("{}: {}", finding.rule, finding.detail));
+    }
     warnings.into_iter().for_each(|warning| warn(warning.line, warning.message));
 
     let work_dir;

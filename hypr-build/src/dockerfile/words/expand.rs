@@ -47,24 +47,26 @@ pub(super) struct Expander<'t, 'l, 'v> {
     lookup: &'l Lookup<'v>,
     used: BTreeSet<String>,
     unset: BTreeSet<String>,
+    undefined: BTreeSet<String>,
 }
 
 impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
     pub(super) fn new(text: &'t str, escape: char, mode: Mode, lookup: &'l Lookup<'v>) -> Self {
-        Self { text, at: 0, escape, mode, depth: 0, lookup, used: BTreeSet::new(), unset: BTreeSet::new() }
+        let (used, unset, undefined) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { text, at: 0, escape, mode, depth: 0, lookup, used, unset, undefined }
     }
 
     pub(super) fn text(mut self) -> Result<Expansion, WordError> {
         let mut text = Text { text: String::new(), limit: self.mode.limit };
         self.until(None, self.mode.raw_escapes, &mut text)?;
-        Ok(Expansion { text: text.text, used: self.used, unset: self.unset })
+        Ok(Expansion { text: text.text, used: self.used, unset: self.unset, undefined: self.undefined })
     }
 
     pub(super) fn words(mut self) -> Result<WordList, WordError> {
         let mut words = Words { words: Vec::new(), word: String::new(), length: 0, limit: self.mode.limit };
         self.until(None, self.mode.raw_escapes, &mut words)?;
         words.end();
-        Ok(WordList { words: words.words, used: self.used, unset: self.unset })
+        Ok(WordList { words: words.words, used: self.used, unset: self.unset, undefined: self.undefined })
     }
 
     /// Expands up to `stop`, which is consumed, or to the end of the text.
@@ -175,7 +177,7 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(match self.value(name) {
+            return Ok(match self.needed(name) {
                 None if self.mode.keep_unset => format!("${name}"),
                 value => value.unwrap_or_default().to_owned(),
             });
@@ -209,7 +211,7 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
         let operator = self.at;
         match self.next() {
             None => Err(self.error(WordErrorKind::MissingBrace)),
-            Some('}') => Ok(match self.value(name) {
+            Some('}') => Ok(match self.needed(name) {
                 None if self.mode.keep_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default().to_owned(),
             }),
@@ -231,8 +233,9 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
     /// `${name[:]Mword}`, from the word on. With a colon an empty value counts as none.
     fn modified(&mut self, name: &str, operator: &str, modifier: char) -> Result<String, WordError> {
         let at = self.at;
-        let word = self.nested('}', matches!(modifier, '#' | '%'))?;
-        let value = self.value(name);
+        let cuts = matches!(modifier, '#' | '%');
+        let word = self.nested('}', cuts)?;
+        let value = if cuts { self.needed(name) } else { self.value(name) };
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{operator}{word}}}"));
         }
@@ -282,7 +285,7 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
             error
         })?;
         let replacement = self.nested('}', true)?;
-        let value = self.value(name);
+        let value = self.needed(name);
         if value.is_none() && self.mode.keep_unset {
             let slashes = if all { "//" } else { "/" };
             return Ok(format!("${{{name}{slashes}{pattern}/{replacement}}}"));
@@ -319,6 +322,15 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
         };
         self.at += length;
         &rest[..length]
+    }
+
+    /// The value of a variable that nothing stands in for when it is not set.
+    fn needed(&mut self, name: &str) -> Option<&'v str> {
+        let value = self.value(name);
+        if value.is_none() && !self.undefined.contains(name) {
+            self.undefined.insert(name.to_owned());
+        }
+        value
     }
 
     fn value(&mut self, name: &str) -> Option<&'v str> {

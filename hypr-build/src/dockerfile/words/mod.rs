@@ -40,6 +40,8 @@ pub struct Expansion {
     pub used: BTreeSet<String>,
     /// Variables that were asked for and are not set.
     pub unset: BTreeSet<String>,
+    /// Those of them that nothing stands in for, as a default would.
+    pub undefined: BTreeSet<String>,
 }
 
 /// Words after expansion, and the variables they depended on.
@@ -51,6 +53,8 @@ pub struct WordList {
     pub used: BTreeSet<String>,
     /// Variables that were asked for and are not set.
     pub unset: BTreeSet<String>,
+    /// Those of them that nothing stands in for, as a default would.
+    pub undefined: BTreeSet<String>,
 }
 
 /// Why a text cannot be expanded.

@@ -175,6 +175,9 @@ fn used_and_unset_variables_are_reported() {
     let found = expand("$A ${B:-$C} ${D+x} '$E' \\$F", &[("A", "a"), ("D", "")]).unwrap();
     assert_eq!(found.used.iter().collect::<Vec<_>>(), ["A", "D"]);
     assert_eq!(found.unset.iter().collect::<Vec<_>>(), ["B", "C"]);
+    assert_eq!(found.undefined.iter().collect::<Vec<_>>(), ["C"]);
+    let found = expand("${A-x}${B?}${C+x}${D#x}${E/x/y}${F}", &[("B", "b")]).unwrap();
+    assert_eq!(found.undefined.iter().collect::<Vec<_>>(), ["D", "E", "F"]);
 }
 
 #[test]
