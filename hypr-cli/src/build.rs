@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use hypr_build::{Builder, BuiltImage, Isolation, Network};
 
 use crate::{
+    check::{self, Call, Question},
     failure::Failure,
     interrupt,
     output::OutputFile,
@@ -81,6 +82,12 @@ pub(crate) struct BuildArgs {
     /// Write what was built to this file, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
+    /// Answer a question in place of building: build, check, outline or targets, with `,format=json` for programs
+    #[arg(long, value_name = "QUESTION[,format=FORMAT]", default_value = "build", value_parser = Call::parse)]
+    call: Call,
+    /// Check the Dockerfile in place of building, as `--call=check`
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     root: RootArg,
 }
@@ -106,6 +113,10 @@ enum NetworkArg {
 
 impl BuildArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        let call = Call { question: if self.check { Question::Check } else { self.call.question }, ..self.call };
+        if call.question != Question::Build {
+            return check::answer(call, self.builder()?);
+        }
         let style = if self.quiet { Style::Quiet } else { self.progress };
         let progress = Progress::new(style);
         let builder = self.builder()?.progress(Sink(progress.clone()));
@@ -130,7 +141,8 @@ impl BuildArgs {
         Ok(())
     }
 
-    fn builder(&self) -> Result<Builder, Failure> {
+    /// What the arguments ask for.
+    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
         let from_stdin = |path: &Path| path.as_os_str() == "-";
         let context_is_tar = from_stdin(&self.context);
         let file_is_stdin = self.file.as_deref().is_some_and(from_stdin);

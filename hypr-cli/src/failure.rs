@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Error(Box<dyn Error>),
     /// The arguments contradict each other in a way that the parser cannot see.
     Usage(String),
+    /// Standard output has told already what is wrong.
+    Told,
     /// The user interrupted it.
     Interrupted,
 }
@@ -40,6 +42,7 @@ impl Failure {
             // Whoever read our output has gone, as `head` does: nothing went wrong.
             Self::Error(error) if is_broken_pipe(&*error) => return ExitCode::SUCCESS,
             Self::Error(error) => (describe(&*error), 1),
+            Self::Told => (String::new(), 1),
             Self::Usage(message) => (format!("error: {}\n", escape(&message)), 2),
             Self::Interrupted => ("error: interrupted\n".to_owned(), 130),
         };

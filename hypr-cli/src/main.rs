@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod check;
 mod failure;
 mod images;
 mod interrupt;
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
+    /// Check a Dockerfile without building it
+    Check(Box<check::CheckArgs>),
     /// List images
     Images(images::ImagesArgs),
     /// Look at one image
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Build(arguments) => arguments.run(),
+        Command::Check(arguments) => arguments.run(),
         Command::Images(arguments) => arguments.run(),
         Command::Image(command) => command.run(),
         Command::Rmi(arguments) => arguments.run(),
