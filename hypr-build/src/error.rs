@@ -108,7 +108,7 @@ pub enum Error {
     #[error(transparent)]
     Context(Box<ContextError>),
     /// A `.dockerignore` is not well formed.
-    #[error("{file}:{line}: {pattern:?} is not a pattern")]
+    #[error("{file}:{line}: {pattern:?} {reason}")]
     Ignore {
         /// The file.
         file: String,
@@ -116,6 +116,8 @@ pub enum Error {
         line: usize,
         /// What is written there.
         pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The context is somewhere on the network.
     #[error("cannot use the build context `{url}`: {reason}")]

@@ -30,7 +30,7 @@ pub mod store;
 #[cfg(feature = "build")]
 pub use self::{
     builder::{Builder, Isolation},
-    context::ContextError,
+    context::{BadPattern, ContextError, Ignore},
     digest::{Digest, InvalidDigest},
     error::{Error, Location},
     executor::{Executor, Limits, Network},

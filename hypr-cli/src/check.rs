@@ -125,7 +125,10 @@ fn check_text(report: &CheckReport) -> String {
         text.push('\n');
     }
     for image in &report.unknown {
-        let _ = writeln!(text, "note: the configuration of `{image}` is not at hand; uses of its variables are not checked");
+        let _ = writeln!(
+            text,
+            "note: the configuration of `{image}` is not at hand; uses of its variables are not checked"
+        );
     }
     text.push_str(&match report.findings.len() {
         0 => "Check complete, no warnings found.\n".to_owned(),
@@ -189,9 +192,10 @@ fn outline_text(outline: &Outline) -> String {
         }
         text.push('\n');
     };
-    let args = outline.args.iter().map(|arg| {
-        [arg.name.clone(), arg.value.clone(), arg.description.clone().unwrap_or_default()]
-    });
+    let args = outline
+        .args
+        .iter()
+        .map(|arg| [arg.name.clone(), arg.value.clone(), arg.description.clone().unwrap_or_default()]);
     table(["BUILD ARG", "VALUE", "DESCRIPTION"], args.collect());
     let mounts = |mounts: &[OutlineMount]| {
         let row = |mount: &OutlineMount| {
@@ -218,9 +222,7 @@ fn outline_json(outline: &Outline) -> Value {
         value
     });
     let mounts = |mounts: &[OutlineMount]| {
-        let value = |mount: &OutlineMount| {
-            json!({ "name": mount.name, "required": mount.required, "location": location(mount.line) })
-        };
+        let value = |mount: &OutlineMount| json!({ "name": mount.name, "required": mount.required, "location": location(mount.line) });
         mounts.iter().map(value).collect::<Vec<_>>()
     };
     let mut value = json!({});

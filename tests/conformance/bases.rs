@@ -18,10 +18,12 @@ fn layout(name: &str) -> Layout {
     let image = Layout::busybox();
     match name {
         "configured" => image
-            .layer(Layer::new().folder("base", 0o755).file("base/link-target", 0o644, (0, 0), b"target\n").link(
-                "base/link",
-                "link-target",
-            ))
+            .layer(
+                Layer::new()
+                    .folder("base", 0o755)
+                    .file("base/link-target", 0o644, (0, 0), b"target\n")
+                    .link("base/link", "link-target"),
+            )
             .config("Env", json!(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "BASE=from-base", "EMPTY="]))
             .config("Cmd", json!(["base-cmd"]))
             .config("Entrypoint", json!(["base-entrypoint"]))
@@ -33,10 +35,8 @@ fn layout(name: &str) -> Layout {
             .config("StopSignal", json!("SIGQUIT"))
             .config("Shell", json!(["/bin/sh", "-ec"]))
             .config("Healthcheck", json!({ "Test": ["CMD", "base-check"], "Interval": 5_000_000_000_i64 })),
-        "triggers" => image.config(
-            "OnBuild",
-            json!(["ENV TRIGGERED=yes", "COPY triggered /triggered", "RUN echo $TRIGGERED > /ran"]),
-        ),
+        "triggers" => image
+            .config("OnBuild", json!(["ENV TRIGGERED=yes", "COPY triggered /triggered", "RUN echo $TRIGGERED > /ran"])),
         _ => image,
     }
 }

@@ -36,7 +36,10 @@ pub(crate) struct Buildah {
 pub(crate) fn shared() -> Arc<Buildah> {
     static SHARED: Shared<Buildah> = Shared::new();
     SHARED.get(|| {
-        let folder = TempDir::with_prefix("hypr-buildah-").expect("a temporary folder");
+        // Names of images are written in small letters, and buildah makes one of the path.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("hypr-buildah-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().expect("a temporary folder");
         let buildah = Buildah { folder, number: AtomicUsize::new(0), base: OnceLock::new() };
         let policy = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
         fs::write(buildah.folder.path().join("policy.json"), policy).expect("a file");
@@ -61,7 +64,7 @@ impl Build for Buildah {
         case.write_context(&context);
         let name = format!("localhost/case:{number}");
         let mut args: Vec<String> =
-            ["build", "--isolation", "chroot", "--format", "docker", "--pull=never", "--network", "none", "--tag"]
+            ["build", "--isolation", "chroot", "--format", "docker", "--pull=never", "--network", "host", "--tag"]
                 .map(str::to_owned)
                 .to_vec();
         args.push(name.clone());

@@ -70,10 +70,7 @@ impl Case {
         let options = text("options.txt").unwrap_or_default().lines().map(str::to_owned).collect();
         let tree = text("expected.txt").map(|text| text.lines().map(str::to_owned).collect());
         let error = text("error.txt");
-        assert!(
-            tree.is_some() || config.is_some() || error.is_some() || is_updating(),
-            "{name} expects nothing"
-        );
+        assert!(tree.is_some() || config.is_some() || error.is_some() || is_updating(), "{name} expects nothing");
         Self { proves, buildah, options, tree, config, error, name, folder }
     }
 

@@ -67,8 +67,7 @@ impl Build for Hypr {
 
 impl Hypr {
     fn builder(&self, context: &Path) -> Builder {
-        let mut builder =
-            Builder::new(context).store(self.folder.path().join("store")).isolation(Isolation::Namespace);
+        let mut builder = Builder::new(context).store(self.folder.path().join("store")).isolation(Isolation::Namespace);
         for (name, layout) in &self.bases {
             builder = builder.build_context(*name, format!("oci-layout://{}", layout.display()));
         }

@@ -1,11 +1,6 @@
 //! The table of what is supported, in `docs/dockerfile.md`: made from what the cases say that they prove.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use crate::case::{self, Case};
 

@@ -2,6 +2,7 @@
 
 mod add;
 mod cache;
+mod check;
 mod configuration;
 mod copy;
 mod images;

@@ -89,7 +89,7 @@ fn what_has_no_meaning_here_is_refused_or_said() {
     world.build(&frontend, [""; 0]).fails(1).says("example.org/other:1");
     let known = world.project("# syntax=docker/dockerfile:1.7\n# check=error=true\nFROM scratch\nCOPY Dockerfile /\n");
     let said = world.build(&known, ["--no-cache-filter", "nope"]).ok().err();
-    assert!(said.contains("check") && said.contains("nope"), "{said}");
+    assert!(said.contains("nope"), "{said}");
     let missing = world.project("FROM scratch AS real\nFROM scratch\nCOPY --from=unreal /a /b\n");
     world.build(&missing, [""; 0]).fails(1).says("real");
 }

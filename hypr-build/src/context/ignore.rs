@@ -11,23 +11,42 @@ use super::{
 };
 
 /// The patterns of a `.dockerignore` or of `--exclude`.
+///
+/// ```
+/// let ignore = hypr_build::Ignore::parse(b"*.log\n!keep.log\n")?;
+/// assert!(ignore.excludes(b"a.log"));
+/// assert!(!ignore.excludes(b"keep.log"));
+/// # Ok::<(), hypr_build::BadPattern>(())
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct Ignore {
+pub struct Ignore {
     patterns: Vec<Pattern>,
 }
 
+/// The longest pattern, in bytes: no path is longer.
+const LONGEST: usize = 4096;
+
+/// How many patterns there may be: each is held against each path.
+const MOST: usize = 10_000;
+
 /// A line that is no pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BadPattern {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {pattern:?} {reason}")]
+pub struct BadPattern {
     /// The line, from 1; the how-manieth pattern where there are no lines.
-    pub(crate) line: usize,
-    /// What is written there.
-    pub(crate) pattern: String,
+    pub line: usize,
+    /// What is written there, or its beginning.
+    pub pattern: String,
+    /// What is wrong with it: `is not a pattern`, or which limit it passes.
+    pub reason: &'static str,
 }
 
 impl Ignore {
     /// Reads a `.dockerignore`: one pattern a line; lines that begin with `#`, and blank ones, mean nothing.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, BadPattern> {
+    ///
+    /// # Errors
+    /// Fails on a line that is no pattern, on one longer than a path can be, and when there are more than 10,000.
+    pub fn parse(text: &[u8]) -> Result<Self, BadPattern> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let lines = text.split(|byte| *byte == b'\n').enumerate();
         let lines = lines.filter(|(_, line)| !line.starts_with(b"#"));
@@ -44,10 +63,20 @@ impl Ignore {
         let mut patterns = Vec::new();
         for (number, line) in lines {
             let line = trim(line);
-            if !line.is_empty() {
-                let bad = || BadPattern { line: number, pattern: String::from_utf8_lossy(line).into_owned() };
-                patterns.push(Pattern::new(line).ok_or_else(bad)?);
+            if line.is_empty() {
+                continue;
             }
+            let bad = |reason| {
+                let shown = &line[..line.len().min(100)];
+                BadPattern { line: number, pattern: String::from_utf8_lossy(shown).into_owned(), reason }
+            };
+            if line.len() > LONGEST {
+                return Err(bad("is longer than the limit of 4096 bytes"));
+            }
+            if patterns.len() == MOST {
+                return Err(bad("is one pattern more than the limit of 10000"));
+            }
+            patterns.push(Pattern::new(line).ok_or_else(|| bad("is not a pattern"))?);
         }
         Ok(Self { patterns })
     }
@@ -63,8 +92,10 @@ impl Ignore {
     }
 }
 
-impl Filter for Ignore {
-    fn excludes(&self, path: &[u8]) -> bool {
+impl Ignore {
+    /// Whether the file or directory at `path`, or a directory above it, is left out. The path is relative to the
+    /// context, without `.` and `..` and without a slash at either end.
+    pub fn excludes(&self, path: &[u8]) -> bool {
         // For each pattern, whether it matched one of the folders the path is in.
         let mut matched = vec![false; self.patterns.len()];
         let mut excluded = false;
@@ -80,6 +111,12 @@ impl Filter for Ignore {
             }
         }
         excluded
+    }
+}
+
+impl Filter for Ignore {
+    fn excludes(&self, path: &[u8]) -> bool {
+        self.excludes(path)
     }
 
     fn reaches_into(&self, directory: &[u8]) -> bool {
@@ -357,6 +394,16 @@ mod tests {
         assert!(!below(&["a", "!a/bc"]));
         assert!(below(&["a", "!a/b/c"]));
         assert!(below(&["a", "!**/c"]));
+    }
+
+    #[test]
+    fn rules_are_bounded() {
+        let reason = |text: String| Ignore::parse(text.as_bytes()).unwrap_err();
+        let long = reason(format!("a\n{}\n", "x".repeat(5000)));
+        assert_eq!((long.line, long.reason), (2, "is longer than the limit of 4096 bytes"));
+        let many = reason("a\n".repeat(10_001));
+        assert_eq!((many.line, many.reason), (10_001, "is one pattern more than the limit of 10000"));
+        assert_eq!(reason("[".to_owned()).to_string(), "line 1: \"[\" is not a pattern");
     }
 
     #[test]

@@ -24,10 +24,12 @@ mod walks;
 use std::{io::Read, path::Path, sync::Arc};
 
 use self::directory::Directory;
-pub use self::error::ContextError;
+pub use self::{
+    error::ContextError,
+    ignore::{BadPattern, Ignore},
+};
 pub(crate) use self::{
     contents::{Item, contents},
-    ignore::{BadPattern, Ignore},
     layers::Layers,
     select::{Source, clean, resolve, select},
     stream::{MAX_DOCKERFILE, Streamed, receive},

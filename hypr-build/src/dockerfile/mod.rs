@@ -36,6 +36,8 @@ mod syntax;
 mod typed;
 pub mod words;
 
+#[cfg(feature = "build")]
+pub(crate) use self::suggest::nearest;
 pub use self::{
     ast::{
         Add, Arg, ArgDeclaration, Command, Copy, Directives, Dockerfile, Env, Escape, Expose, From, Healthcheck,
@@ -46,8 +48,6 @@ pub use self::{
     source::{Position, Source, Span, Spanned},
     syntax::{Syntax, SyntaxHeredoc, SyntaxInstruction},
 };
-#[cfg(feature = "build")]
-pub(crate) use self::suggest::nearest;
 use self::{error::Errors, scan::Scan};
 
 /// Parses a Dockerfile.

@@ -47,9 +47,7 @@ impl Collector {
     /// Everything that was found, in the order of the file; what was found twice, once.
     pub(crate) fn finish(self) -> Vec<Finding> {
         let mut findings = self.findings.into_inner();
-        findings.sort_by(|a, b| {
-            (a.lines, a.rule, &a.detail, a.span).cmp(&(b.lines, b.rule, &b.detail, b.span))
-        });
+        findings.sort_by(|a, b| (a.lines, a.rule, &a.detail, a.span).cmp(&(b.lines, b.rule, &b.detail, b.span)));
         findings.dedup_by(|a, b| (a.lines, a.rule, &a.detail) == (b.lines, b.rule, &b.detail));
         findings
     }

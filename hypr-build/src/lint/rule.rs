@@ -109,7 +109,9 @@ impl Rule {
             Self::JSONArgsRecommended => "CMD and ENTRYPOINT in JSON form let the program receive signals",
             Self::LegacyKeyValueFormat => "ENV and LABEL put `=` between name and value",
             Self::MaintainerDeprecated => "a label names the author in place of MAINTAINER",
-            Self::MultipleInstructionsDisallowed => "of several CMD, ENTRYPOINT or HEALTHCHECK only the last one counts",
+            Self::MultipleInstructionsDisallowed => {
+                "of several CMD, ENTRYPOINT or HEALTHCHECK only the last one counts"
+            }
             Self::NoEmptyContinuation => "a continued instruction has no blank lines in it",
             Self::RedundantTargetPlatform => "$TARGETPLATFORM is what FROM takes anyway",
             Self::ReservedStageName => "`scratch` and `context` are not names for stages",

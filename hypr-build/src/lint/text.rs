@@ -38,7 +38,8 @@ fn empty_continuations(dockerfile: &Dockerfile, found: &Collector) {
     for span in &dockerfile.empty_continuations {
         let line = dockerfile.source.line(span.start);
         let at = dockerfile.statements.partition_point(|statement| statement.end_line < line);
-        let lines = dockerfile.statements.get(at).map_or((line, line), |statement| (statement.line, statement.end_line));
+        let lines =
+            dockerfile.statements.get(at).map_or((line, line), |statement| (statement.line, statement.end_line));
         let detail = "blank line in a continued instruction".to_owned();
         found.add(Finding { rule: Rule::NoEmptyContinuation, detail, span: *span, lines });
     }
@@ -108,8 +109,8 @@ fn stage(statement: &Statement, from: &From, names: &mut BTreeSet<String>, found
 
 /// `# NAME what it is`, right above `ARG NAME` or `FROM ... AS NAME`.
 fn description(statement: &Statement, instruction: &str, keys: &[&str], found: &Collector) {
-    let comments = statement.comments.iter().filter(|comment| !comment.starts_with("check="));
-    let (Some(last), [first, more @ ..]) = (comments.last(), keys) else { return };
+    let last = statement.comments.iter().rfind(|comment| !comment.starts_with("check="));
+    let (Some(last), [first, more @ ..]) = (last, keys) else { return };
     let word = last.split(' ').next().unwrap_or_default();
     if !keys.contains(&word) {
         let key = if more.is_empty() { first } else { "<name>" };

@@ -139,8 +139,8 @@ impl Builder<'_, '_> {
         for word in sorted {
             for port in words.split(word)? {
                 let span = task.span(word.span);
-                let ports = Ports::parse(&port)
-                    .ok_or_else(|| Problem::Value { value: port.clone(), expected }.at(span))?;
+                let ports =
+                    Ports::parse(&port).ok_or_else(|| Problem::Value { value: port.clone(), expected }.at(span))?;
                 self.shared.budget.spend(ports.count() * 16).map_err(|problem| problem.at(span))?;
                 if ports.capitals {
                     self.report(Rule::ExposeProtoCasing, task, word.span, || {

@@ -66,11 +66,11 @@ fn duration(nanoseconds: i64) -> String {
         format!("{whole}.{}", format!("{rest:0digits$}").trim_end_matches('0'))
     };
     const SECOND: i64 = 1_000_000_000;
-    match nanoseconds {
+    match nanoseconds.unsigned_abs() {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanoseconds}ns"),
-        ..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
-        ..SECOND => format!("{}ms", fraction(nanoseconds, 1_000_000)),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(nanoseconds, 1_000_000)),
         _ => {
             let (minutes, rest) = (nanoseconds / (60 * SECOND), nanoseconds % (60 * SECOND));
             let seconds = fraction(rest, SECOND);

@@ -25,6 +25,12 @@ mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::{
+    budget::Budget,
+    outline::Notes,
+    stage::{Built, Shared},
+    stages::Stages,
+};
 pub use self::{
     error::{PlanError, Problem},
     outline::{Outline, OutlineArg, OutlineMount},
@@ -33,12 +39,6 @@ pub(crate) use self::{
     graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Step, Workdir},
     outline::description,
     variables::BuildArgs,
-};
-use self::{
-    budget::Budget,
-    outline::Notes,
-    stage::{Built, Shared},
-    stages::Stages,
 };
 use crate::{
     context::Ignore,

@@ -65,7 +65,8 @@ impl Builder<'_, '_> {
                 (vec![path.clone()], Some(Script { path, text: text.into_owned() }))
             }
         };
-        let Environment { keyed: env, unkeyed } = environment(&config.env, &state.built.scope, self.shared.request.args);
+        let Environment { keyed: env, unkeyed } =
+            environment(&config.env, &state.built.scope, self.shared.request.args);
         // As docker shows them: every declared argument once, with the value that the process sees.
         let scope = &state.built.scope;
         let value = |name| config.env(name).or_else(|| scope.arg(name)).unwrap_or_default();

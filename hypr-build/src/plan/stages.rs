@@ -93,8 +93,7 @@ impl<'a> Stages<'a> {
         let stage_name = request.target.map(str::to_ascii_lowercase).or(last).unwrap_or_else(|| "default".to_owned());
         let mut froms = Froms::new(request, &stage_name, budget);
         let mut errors = Vec::new();
-        let mut this =
-            Self { stages: Vec::new(), names: BTreeMap::new(), globals: Globals::default(), target: 0 };
+        let mut this = Self { stages: Vec::new(), names: BTreeMap::new(), globals: Globals::default(), target: 0 };
         for (at, statement) in statements.iter().enumerate() {
             match &statement.instruction {
                 Instruction::From(from) => {

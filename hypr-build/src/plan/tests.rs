@@ -177,13 +177,10 @@ fn triggers_of_the_base_run_in_the_child_and_are_gone_after() {
 fn history_has_one_entry_an_instruction_and_names_the_layers() {
     let plan = plan_of("FROM scratch\nARG A=1\nENV E=2\nCOPY a b /c/\nRUN make it\nCMD [\"x\"]");
     let history: Vec<_> = plan.config.history.iter().map(|entry| entry.created_by.as_deref().unwrap()).collect();
-    assert_eq!(history, [
-            "ARG A=1",
-            "ENV E=2",
-            "COPY a b /c/ # buildkit",
-            "RUN |1 A=1 /bin/sh -c make it # buildkit",
-            "CMD [\"x\"]"
-        ]);
+    assert_eq!(
+        history,
+        ["ARG A=1", "ENV E=2", "COPY a b /c/ # buildkit", "RUN |1 A=1 /bin/sh -c make it # buildkit", "CMD [\"x\"]"]
+    );
     assert_eq!(plan.history, [None, None, Some(0), Some(1), None]);
 }
 
@@ -339,12 +336,14 @@ fn ignored_sources_are_found_when_asked_for() {
 fn independent_faults_are_told_together_and_pointed_at() {
     let text = "FROM scratch\nEXPOSE http\nCOPY --from=9 a /\nSTOPSIGNAL  NOPE\nENV A=x${B\nEXPOSE no\n";
     let errors = Case::default().outcome(text).unwrap_err();
-    let places: Vec<&str> = errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
+    let places: Vec<&str> =
+        errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
     // A stage that does not exist is found before the stages are gone through.
     assert_eq!(places, ["--from=9"]);
     let text = text.replace("--from=9 ", "");
     let errors = Case::default().outcome(&text).unwrap_err();
-    let places: Vec<&str> = errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
+    let places: Vec<&str> =
+        errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
     // Behind a variable that failed, nothing is looked at.
     assert_eq!(places, ["http", "NOPE", "${B"]);
 }
@@ -356,7 +355,11 @@ fn plans_are_bounded() {
     let labels = format!("ARG A={}\n{}", "x".repeat(500_000), "LABEL a=$A\n".repeat(1000));
     let stages: String = (1..10_000).map(|n| format!("FROM s{} AS s{n}\nLABEL a=b\n", n - 1)).collect();
     let variables: String = (0..5000).map(|n| format!("ENV E{n}=1\n")).collect();
-    let runs = format!("ENV {}\n{}", (0..4000).map(|n| format!("E{n}=abcdefgh ")).collect::<String>(), "RUN x\n".repeat(20_000));
+    let runs = format!(
+        "ENV {}\n{}",
+        (0..4000).map(|n| format!("E{n}=abcdefgh ")).collect::<String>(),
+        "RUN x\n".repeat(20_000)
+    );
     for (name, text, limit) in [
         ("doubling", format!("FROM scratch\nARG A0=ab\n{doubling}"), "expansion is larger"),
         ("doubling above", format!("ARG A0=ab\n{doubling}FROM scratch\n"), "expansion is larger"),
@@ -369,7 +372,8 @@ fn plans_are_bounded() {
     ] {
         let errors = Case::default().outcome(&text).unwrap_err();
         let error: &dyn std::error::Error = &errors[0];
-        let message = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap();
+        let message =
+            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap();
         assert!(message.contains(limit), "{name}: {message}");
     }
 }

@@ -10,7 +10,6 @@ use super::{
     stages::{Source, Task},
 };
 use crate::{
-    context::Filter,
     dockerfile::{self, Heredoc, Spanned},
     lint::Rule,
 };

@@ -167,7 +167,7 @@ fn text(source: DockerfileSource, context: Option<&Context>, folder: &Path) -> R
 }
 
 fn parse_rules(file: String, bytes: &[u8]) -> Result<Ignore, Error> {
-    Ignore::parse(bytes).map_err(|BadPattern { line, pattern }| Error::Ignore { file, line, pattern })
+    Ignore::parse(bytes).map_err(|BadPattern { line, pattern, reason }| Error::Ignore { file, line, pattern, reason })
 }
 
 /// Reads a file of the host; `None` if there is none.

@@ -15,7 +15,7 @@ use crate::{
     builder::Builder,
     dockerfile::{Dockerfile, Instruction},
     error::Error,
-    image::{ImageConfig, Platform},
+    image::Platform,
     lint::{Collector, Finding},
     plan::{self, ImageRequest, Outcome, Outline, Request},
     store::{Store, resolve_root},
@@ -62,7 +62,7 @@ pub(crate) async fn check(builder: Builder) -> Result<CheckReport, Error> {
     let all_stages = builder.target.is_none();
     let question = Question::read(builder).await?;
     let lint = checks::collector(&question.builder.args, &question.inputs.file, &question.inputs.dockerfile)?;
-    let answer = question.ask(&lint, all_stages, |request, images| plan::plan(request, images)).await?;
+    let answer = question.ask(&lint, all_stages).await?;
     let Question { inputs: Inputs { dockerfile, file, .. }, .. } = question;
     let unknown = answer.unknown.into_iter().map(|request| request.name).collect();
     let error = answer.result.err().map(|errors| Error::plan(&file, &dockerfile, errors));
@@ -73,7 +73,7 @@ pub(crate) async fn check(builder: Builder) -> Result<CheckReport, Error> {
 pub(crate) async fn outline(builder: Builder) -> Result<Outline, Error> {
     let question = Question::read(builder).await?;
     let (lint, Inputs { dockerfile, file, .. }) = (Collector::default(), &question.inputs);
-    let answer = question.ask(&lint, false, |request, images| plan::plan(request, images)).await?;
+    let answer = question.ask(&lint, false).await?;
     match answer.result {
         Ok(Outcome::Ready(plan)) => Ok(plan.outline),
         Ok(Outcome::Needs(_)) => Ok(Outline::default()),
@@ -149,12 +149,7 @@ impl Question {
     }
 
     /// Plans with the configurations that are at hand, and with empty ones for the other images.
-    async fn ask(
-        &self,
-        lint: &Collector,
-        all_stages: bool,
-        plan: impl Fn(&Request<'_>, &BTreeMap<ImageRequest, ImageConfig>) -> Result<Outcome, Vec<plan::PlanError>>,
-    ) -> Result<Answer, Error> {
+    async fn ask(&self, lint: &Collector, all_stages: bool) -> Result<Answer, Error> {
         let (kinds, host) = (self.inputs.contexts.kinds(), Platform::host());
         let mut unknown = BTreeSet::new();
         let bases = Bases::new(&self.store, &self.inputs.contexts, &self.builder.sink);
@@ -175,7 +170,7 @@ impl Question {
                 all_stages,
                 unknown: &unknown,
             };
-            let result = plan(&request, &configs);
+            let result = plan::plan(&request, &configs);
             let Ok(Outcome::Needs(wanted)) = result else { return Ok(Answer { result, unknown }) };
             for image in wanted.into_keys() {
                 let config = bases.at_hand(&image).await;

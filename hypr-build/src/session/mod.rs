@@ -12,12 +12,12 @@ mod sandbox;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+pub(crate) use self::inspect::{check, outline, targets};
+use self::{bases::Bases, export::Export, inputs::Inputs};
 pub use self::{
     export::BuiltImage,
     inspect::{CheckReport, Target},
 };
-pub(crate) use self::inspect::{check, outline, targets};
-use self::{bases::Bases, export::Export, inputs::Inputs};
 use crate::{
     builder::Builder,
     context::Tree,

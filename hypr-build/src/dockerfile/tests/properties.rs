@@ -111,8 +111,9 @@ fn check(text: &str) {
     let _ = words::process_words(text, Escape::Backtick, &|_| None);
 }
 
+// Four properties of 25,000 texts each.
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 25_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn texts_like_dockerfiles_round_trip_or_are_explained(text in dockerfile_like()) {
