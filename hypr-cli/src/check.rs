@@ -6,10 +6,15 @@ use clap::{Args, ValueEnum};
 use hypr_build::{Builder, CheckReport, Outline, OutlineMount, Target};
 use serde_json::{Value, json};
 
-use crate::{build::BuildArgs, failure::Failure, stdout};
+use crate::{
+    build::BuildArgs,
+    failure::{Failure, escape},
+    stdout,
+};
 
 /// The arguments of `hypr check`.
 #[derive(Debug, Args)]
+#[command(mut_arg("context", |context| context.required(false).default_value(".")))]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     build: BuildArgs,
@@ -83,7 +88,7 @@ pub(crate) fn answer(call: Call, builder: Builder) -> Result<(), Failure> {
         Question::Check => {
             let report = runtime.block_on(builder.check())?;
             match call.format {
-                Format::Text => stdout::bytes(check_text(&report).as_bytes())?,
+                Format::Text => print_text(&check_text(&report))?,
                 Format::Json => print_json(&check_json(&report))?,
             }
             match report.error {
@@ -95,25 +100,30 @@ pub(crate) fn answer(call: Call, builder: Builder) -> Result<(), Failure> {
         Question::Outline => {
             let outline = runtime.block_on(builder.outline())?;
             match call.format {
-                Format::Text => Ok(stdout::bytes(outline_text(&outline).as_bytes())?),
+                Format::Text => print_text(&outline_text(&outline)),
                 Format::Json => print_json(&outline_json(&outline)),
             }
         }
         Question::Targets => {
             let targets = runtime.block_on(builder.targets())?;
             match call.format {
-                Format::Text => Ok(stdout::bytes(targets_text(&targets).as_bytes())?),
+                Format::Text => print_text(&targets_text(&targets)),
                 Format::Json => print_json(&targets_json(&targets)),
             }
         }
     }
 }
 
+/// Prints lines without bytes that a terminal would act on.
+fn print_text(text: &str) -> Result<(), Failure> {
+    let text: String = text.lines().map(|line| format!("{}\n", escape(line))).collect();
+    stdout::bytes(text.as_bytes())
+}
+
 fn print_json(value: &Value) -> Result<(), Failure> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    stdout::bytes(&text)?;
-    Ok(())
+    stdout::bytes(&text)
 }
 
 fn check_text(report: &CheckReport) -> String {

@@ -85,7 +85,10 @@ fn targets_and_their_arguments_are_listed() {
     assert_eq!(targets["targets"][0]["name"], "build");
     assert_eq!(targets["targets"][1]["default"], true);
     let outline = world.build(&project, ["--call=outline", "--build-arg", "WHO=me"]).ok().out();
-    assert_eq!(outline, "BUILD ARG   VALUE   DESCRIPTION\nV           1       is the version\nWHO         me      asks\n\n");
+    assert_eq!(
+        outline,
+        "BUILD ARG   VALUE   DESCRIPTION\nV           1       is the version\nWHO         me      asks\n\n"
+    );
     let outline = world.build(&project, ["--call=outline,format=json"]).ok().json();
     assert_eq!(outline["args"][0]["location"]["ranges"][0]["start"]["line"], 2);
     world.build(&project, ["--call=nope"]).fails(2);

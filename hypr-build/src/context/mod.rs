@@ -24,10 +24,6 @@ mod walks;
 use std::{io::Read, path::Path, sync::Arc};
 
 use self::directory::Directory;
-pub use self::{
-    error::ContextError,
-    ignore::{BadPattern, Ignore},
-};
 pub(crate) use self::{
     contents::{Item, contents},
     layers::Layers,
@@ -35,6 +31,10 @@ pub(crate) use self::{
     stream::{MAX_DOCKERFILE, Streamed, receive},
     tree::{Entries, Entry, Tree},
     walk::Filter,
+};
+pub use self::{
+    error::ContextError,
+    ignore::{BadPattern, Ignore},
 };
 use crate::store::Store;
 
