@@ -105,6 +105,10 @@ impl Build for Buildah {
                 fields.iter().filter(|(_, value)| !is_empty(value)).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>()
             }),
         });
+        if case.tree.is_none() {
+            // Looking into an image with triggers carries them out.
+            return Ok(Outcome { tree: Vec::new(), config });
+        }
         let mut tree = self.tree(&name);
         let base = self.base.get_or_init(|| self.tree("localhost/busybox:latest"));
         if tree.contains_key("/bin/busybox") {
@@ -140,7 +144,17 @@ impl Buildah {
         let mut lines = BTreeMap::new();
         walk(&root, &root, &mut BTreeMap::new(), &mut lines);
         self.run(["rm", &container]).ok();
+        lines.retain(|path, line| !is_mount_point(path, line));
         lines
+    }
+}
+
+/// What chroot isolation makes to mount on, and leaves behind.
+fn is_mount_point(path: &str, line: &str) -> bool {
+    match path {
+        "/dev" | "/proc" | "/run" | "/sys" => true,
+        "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf" => line.ends_with(" \"\""),
+        _ => false,
     }
 }
 

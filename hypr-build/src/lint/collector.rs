@@ -24,6 +24,11 @@ impl Collector {
         &self.settings
     }
 
+    /// Whether no more findings are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.findings.borrow().len() >= KEPT
+    }
+
     /// Takes a finding about `statement`, pointed at `span`.
     pub(crate) fn report(&self, rule: Rule, statement: &Statement, span: Span, detail: impl FnOnce() -> String) {
         let settings = match statement.comments.iter().any(|comment| comment.starts_with("check=")) {

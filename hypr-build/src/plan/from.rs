@@ -121,9 +121,11 @@ impl<'r, 'a> Froms<'r, 'a> {
         let expansion = words(self.request, self.budget, &self.globals).expansion(word)?;
         for name in &expansion.undefined {
             if !self.globals.names().any(|known| known == name) {
-                let near = nearest(name, self.globals.names());
-                let hint = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
-                let detail = || format!("FROM uses the argument `{name}`, which is not declared before it{hint}");
+                let detail = || {
+                    let near = nearest(name, self.globals.names());
+                    let hint = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+                    format!("FROM uses the argument `{name}`, which is not declared before it{hint}")
+                };
                 self.report(Rule::UndefinedArgInFrom, statement, word.span, detail);
             }
         }

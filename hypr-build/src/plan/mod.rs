@@ -174,6 +174,14 @@ pub(crate) fn plan(
 /// Errors after which planning stops.
 const MAX_ERRORS: usize = 20;
 
+/// Build arguments that ask BuildKit for what is not done here.
+const WITHOUT_EFFECT: [&str; 4] = [
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_MULTI_PLATFORM",
+    "BUILDKIT_SANDBOX_HOSTNAME",
+];
+
 /// The build argument that names a frontend in place of `# syntax=`.
 const SYNTAX_ARGUMENT: &str = "BUILDKIT_SYNTAX";
 
@@ -206,6 +214,10 @@ fn check_frontend(request: &Request<'_>) -> Result<(), PlanError> {
 /// Warnings about what was asked for and means nothing here.
 fn without_effect(request: &Request<'_>, stages: &Stages<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    for name in WITHOUT_EFFECT.into_iter().filter(|name| request.args.contains_key(*name)) {
+        let message = format!("the build argument {name} has no effect here");
+        warnings.push(Warning { line: None, message });
+    }
     if let CacheUse::Except(names) = request.cache {
         for name in names.iter().filter(|name| !stages.has_label(name)) {
             let message = format!("there is no stage `{name}` to leave out of the cache");

@@ -62,7 +62,7 @@ impl Builder<'_, '_> {
     pub(crate) fn build(mut self, stage: usize, errors: &mut Vec<PlanError>) -> Result<Built, PlanError> {
         let this = &self.shared.stages.stages[stage];
         let tasks = self.shared.stages.tasks(stage, self.shared.images)?;
-        let mut base = self.base(&this.base, &this.platform);
+        let mut base = self.base(&this.base);
         let cost = base.config.history.iter().map(|entry| 64 + entry.created_by.as_ref().map_or(0, String::len));
         let cost = cost.chain(base.config.config.env.iter().map(String::len)).sum();
         self.shared.budget.spend(cost).map_err(|problem| problem.at(this.from.span))?;
@@ -103,7 +103,7 @@ impl Builder<'_, '_> {
         Ok(state.built)
     }
 
-    fn base(&self, base: &StageBase, platform: &Platform) -> Built {
+    fn base(&self, base: &StageBase) -> Built {
         let start = |config, origin, certain| Built {
             config,
             origin,
@@ -113,7 +113,8 @@ impl Builder<'_, '_> {
             certain,
         };
         match base {
-            StageBase::Scratch => start(scratch(platform), Origin::Scratch, true),
+            // Nothing is for every platform, whatever the stage says.
+            StageBase::Scratch => start(scratch(self.shared.request.platform), Origin::Scratch, true),
             StageBase::Stage(base) => self.built[base].clone(),
             StageBase::Image(request) => start(
                 self.shared.images[request].clone().into_base(),
@@ -252,7 +253,7 @@ impl Builder<'_, '_> {
 
     /// Reports the variables that an instruction used and nothing has declared.
     pub(super) fn undefined(&self, state: &State, task: &Task<'_>, words: Words<'_, '_>) {
-        if !state.built.certain {
+        if !state.built.certain || self.shared.request.lint.is_full() {
             return;
         }
         let scope = &state.built.scope;

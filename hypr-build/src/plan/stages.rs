@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     dockerfile::{self, Dockerfile, Instruction, Span, Statement},
-    image::{ImageConfig, Platform, Reference},
+    image::{ImageConfig, Reference},
 };
 
 /// A stage before any of its instructions is looked at.
@@ -25,7 +25,6 @@ pub(crate) struct Stage<'a> {
     /// In lower case.
     pub(crate) name: Option<String>,
     pub(crate) base: StageBase,
-    pub(crate) platform: Platform,
     pub(crate) from: &'a Statement,
     /// The arguments that its `FROM` used, and those that these were made of.
     pub(crate) used: BTreeSet<String>,
@@ -136,7 +135,7 @@ impl<'a> Stages<'a> {
         let replacement = name.as_deref().and_then(|name| context(request, name));
         if let Some((given, ContextKind::Image)) = replacement {
             let base = base(given.to_owned());
-            return Ok(Stage { name, base, platform, from: statement, used, statements: &[] });
+            return Ok(Stage { name, base, from: statement, used, statements: &[] });
         }
         let base = if let Some((given, _)) = context(request, &image) {
             base(given.to_owned())
@@ -147,7 +146,7 @@ impl<'a> Stages<'a> {
         } else {
             base(image)
         };
-        Ok(Stage { name, base, platform, from: statement, used, statements })
+        Ok(Stage { name, base, from: statement, used, statements })
     }
 
     fn push(&mut self, stage: Stage<'a>) {

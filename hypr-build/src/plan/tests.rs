@@ -204,6 +204,14 @@ fn a_long_chain_of_stages_needs_no_deep_stack() {
 }
 
 #[test]
+fn fifty_thousand_stages_that_copy_from_each_other_are_planned() {
+    let copies: String = (1..50_000).map(|n| format!("FROM scratch AS s{n}\nCOPY --from=S{} /a /b\n", n - 1)).collect();
+    // No instructions more than a file may have: every second one is a FROM.
+    let text: String = copies.lines().take(60_000).map(|line| format!("{line}\n")).collect();
+    assert_eq!(plan_of(&format!("FROM scratch AS s0\n{text}")).graph.steps.len(), 30_000);
+}
+
+#[test]
 fn named_contexts_go_before_stages_and_images() {
     let contexts = [("files", ContextKind::Directory), ("base", ContextKind::Image)];
     let images = [("base", ImageConfig::default())];
@@ -464,4 +472,21 @@ fn contexts_have_all_the_names_of_an_image() {
     assert!(matches!(case.outcome("FROM base:2"), Ok(Outcome::Needs(_))));
     let plan = case.plan("FROM scratch AS base\nRUN no");
     assert!(matches!(&plan.target, Origin::Image(image) if image.name == "base"), "a context takes a stage's place");
+}
+
+#[test]
+fn build_arguments_that_mean_nothing_here_are_named() {
+    let case = Case { args: &[("BUILDKIT_INLINE_CACHE", "1"), ("NOPE", "1")], ..Case::default() };
+    let warnings: Vec<String> = case.plan("FROM scratch").warnings.into_iter().map(|warning| warning.message).collect();
+    let expected =
+        ["no ARG asks for the build argument NOPE", "the build argument BUILDKIT_INLINE_CACHE has no effect here"];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn scratch_is_for_the_target_and_an_image_to_copy_from_too() {
+    let text = "FROM --platform=linux/arm64 scratch AS arm\nCOPY --from=other /a /b\nRUN x";
+    let Ok(Outcome::Needs(wanted)) = Case::default().outcome(text) else { panic!("the image is unknown") };
+    assert!(wanted.keys().all(|request| request.platform.architecture() == "amd64"));
+    assert_eq!(plan_of("FROM --platform=linux/arm64 scratch").config.architecture, "amd64");
 }

@@ -73,6 +73,10 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
             Outcome::Needs(wanted) => bases.fetch(wanted, &file, &dockerfile.stage_names()).await?,
         }
     };
+    // Without --platform the image is for the platform of its base.
+    let own = config.platform();
+    let is_known = !own.os().is_empty() && !own.architecture().is_empty();
+    let image_platform = if builder.platform.is_none() && is_known { own } else { platform.clone() };
     let findings = checks::finish(lint, &file, &dockerfile)?;
     let warn = |line, message| builder.sink.event(Event::Warning { line, message });
     for finding in findings {
@@ -142,7 +146,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         bases,
         epoch,
         tags,
-        platform,
+        platform: image_platform,
         sink: builder.sink,
     })
     .await
