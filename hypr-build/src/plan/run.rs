@@ -72,10 +72,7 @@ impl Builder<'_, '_> {
         let value = |name| config.env(name).or_else(|| scope.arg(name)).unwrap_or_default();
         let names = scope.names().filter(|name| !is_proxy(name));
         let arguments: Vec<String> = names.map(|name| format!("{name}={}", value(name))).collect();
-        let command = match &script {
-            Some(script) => script.text.clone(),
-            None => args.join(" "),
-        };
+        let command = args.join(" ");
         let text = match arguments.len() {
             0 => format!("RUN {command}"),
             count => format!("RUN |{count} {} {command}", arguments.join(" ")),

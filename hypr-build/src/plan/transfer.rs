@@ -38,8 +38,17 @@ impl Builder<'_, '_> {
             }
         };
         let words = self.words(state, task);
+        let mut sources = Vec::new();
+        for word in &copy.sources {
+            let source = words.word(word)?;
+            if let Some(kind) = remote(&source) {
+                let message = format!("COPY takes no {}; ADD does", kind.trim_start_matches("a "));
+                return Err(Problem::NotAllowed(message).at(task.span(word.span)));
+            }
+            sources.push(source);
+        }
         let transfer = Transfer {
-            sources: copy.sources.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
+            sources,
             heredocs: &copy.heredocs,
             destination: &copy.destination,
             chown: copy.chown.as_ref(),
