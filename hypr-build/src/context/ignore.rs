@@ -411,4 +411,33 @@ mod tests {
         let pattern = "**/*a".repeat(100);
         assert!(!excludes(&[&pattern], &format!("{}b", "ab/".repeat(200))));
     }
+
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    const PIECES: &[&str] = &[
+        "a", "b", "c", "/", "//", "*", "**", "**/", "?", "[a-b]", "[^a]", "[", "]", "\\", "!", "#", " ", ".", "..",
+        "\n", "\r\n", "\t", "é", "-",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_text_is_answered_and_what_is_excluded_takes_all_below_along(
+            rules in vec(select(PIECES), 0..24),
+            path in vec(select(&["a", "b", "c", "ab", "é"][..]), 1..5),
+        ) {
+            let (rules, path) = (rules.concat(), path.join("/"));
+            if let Ok(ignore) = Ignore::parse(rules.as_bytes()) {
+                let excluded = ignore.excludes(path.as_bytes());
+                if excluded && !ignore.has_exceptions() {
+                    prop_assert!(ignore.excludes(format!("{path}/below").as_bytes()), "{rules:?} {path}");
+                }
+                // A folder that is left out and into which nothing reaches has nothing that is let in again.
+                if excluded && !ignore.reaches_into(path.as_bytes()) {
+                    prop_assert!(ignore.excludes(format!("{path}/a/b").as_bytes()), "{rules:?} {path}");
+                }
+            }
+        }
+    }
 }

@@ -141,7 +141,7 @@ impl Builder<'_, '_> {
                 let span = task.span(word.span);
                 let ports =
                     Ports::parse(&port).ok_or_else(|| Problem::Value { value: port.clone(), expected }.at(span))?;
-                self.shared.budget.spend(ports.count() * 16).map_err(|problem| problem.at(span))?;
+                self.shared.budget.spend(ports.count() * 64).map_err(|problem| problem.at(span))?;
                 if ports.capitals {
                     self.report(Rule::ExposeProtoCasing, task, word.span, || {
                         format!("the protocol of `{port}` should be written in small letters")

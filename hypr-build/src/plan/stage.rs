@@ -1,6 +1,9 @@
 //! One stage: its instructions in order, each either a step of the graph or a change of the configuration.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     CacheUse, MAX_ERRORS, Request,
@@ -150,8 +153,9 @@ impl Builder<'_, '_> {
         let text = if task.place.is_some() { &statement.text } else { text };
         let mut cost = text.matches('$').count().min(INDEXED) * variables;
         if matches!(statement.instruction, Instruction::Run(_)) {
-            cost += config.env.iter().map(String::len).sum::<usize>() + text.len();
-            cost += state.built.scope.args().map(|(name, value)| 2 * (name.len() + value.len())).sum::<usize>();
+            cost += config.env.iter().map(|entry| VARIABLE + entry.len()).sum::<usize>() + text.len();
+            let args = state.built.scope.args();
+            cost += args.map(|(name, value)| VARIABLE + 2 * (name.len() + value.len())).sum::<usize>();
         }
         self.shared.budget.spend(cost)
     }
@@ -256,9 +260,11 @@ impl Builder<'_, '_> {
         if !state.built.certain || self.shared.request.lint.is_full() {
             return;
         }
-        let scope = &state.built.scope;
-        for (name, span) in words.undefined() {
-            if scope.names().any(|known| known == name) {
+        let (scope, undefined) = (&state.built.scope, words.undefined());
+        // Declared arguments without a value are defined all the same.
+        let declared: BTreeSet<&str> = if undefined.is_empty() { BTreeSet::new() } else { scope.names().collect() };
+        for (name, span) in undefined {
+            if declared.contains(name.as_str()) {
                 continue;
             }
             self.report(Rule::UndefinedVar, task, span, || {
@@ -297,6 +303,9 @@ impl Builder<'_, '_> {
         }
     }
 }
+
+/// What a variable of a process costs beside its text, in bytes.
+const VARIABLE: usize = 96;
 
 /// From so many variables, and so many uses of them in one instruction, they are sorted before they are looked up.
 const INDEXED: usize = 16;

@@ -107,7 +107,10 @@ fn check(text: &str) {
         }
         Err(errors) => assert!(!errors.render("Dockerfile").is_empty()),
     }
-    let _ = words::process_word(text, Escape::Backslash, &|name| name.starts_with('a').then_some("b c"));
+    if let Ok(found) = words::process_word(text, Escape::Backslash, &|name| name.starts_with('a').then_some("b c")) {
+        assert!(found.undefined.is_subset(&found.unset) && found.unset.is_disjoint(&found.used), "{text:?}");
+        assert!(text.contains(['$', '\'', '"', '\\']) || found.text == text, "{text:?}");
+    }
     let _ = words::process_words(text, Escape::Backtick, &|_| None);
 }
 
