@@ -14,6 +14,6 @@
 mod harness;
 
 pub use harness::{
-    Entry, Finished, Image, Layer, Layout, Mounted, Project, Registry, Run, Running, Tree, World, bases, is_root,
-    repository,
+    Entry, Finished, Image, Layer, Layout, Mounted, Project, Registry, Request, Response, Run, Running, Server, Tree,
+    World, bases, is_root, repository,
 };

@@ -78,6 +78,9 @@ pub(crate) enum DockerfileSource {
 
 impl Builder {
     /// A build of the `Dockerfile` in the directory `context`, with the files there.
+    ///
+    /// The context may also be the URL of a tar archive or of a Dockerfile, or a git repository:
+    /// `https://host/repository.git#branch:folder`, `ssh://...`, `git@host:path`.
     pub fn new(context: impl Into<PathBuf>) -> Self {
         Self::with(ContextSource::Directory(context.into()), DockerfileSource::Default)
     }
@@ -156,8 +159,8 @@ impl Builder {
         self
     }
 
-    /// Gives `FROM name` and `COPY --from=name` a source: a directory, `oci-layout://PATH[:TAG]` or
-    /// `docker-image://NAME`.
+    /// Gives `FROM name` and `COPY --from=name` a source: a directory, `oci-layout://PATH[:TAG]`,
+    /// `docker-image://NAME`, the URL of a file, or a git repository.
     pub fn build_context(mut self, name: impl Into<String>, source: impl Into<String>) -> Self {
         self.contexts.insert(name.into(), source.into());
         self

@@ -8,6 +8,7 @@ use crate::{
     image::{ImageError, InvalidPlatform, InvalidReference},
     lint::Rule,
     plan::PlanError,
+    remote::RemoteError,
     solve::StepError,
     store::StoreError,
 };
@@ -119,13 +120,21 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The context is somewhere on the network.
-    #[error("cannot use the build context `{url}`: {reason}")]
+    /// A context on the network could not be had.
+    #[error("cannot use the build context `{url}`")]
     RemoteContext {
-        /// As given.
+        /// As given, without a password.
         url: String,
-        /// Why not, and the way out.
-        reason: &'static str,
+        /// Why not.
+        source: Box<RemoteError>,
+    },
+    /// The address of a context is not one.
+    #[error("cannot use the build context `{url}`: {reason}")]
+    Address {
+        /// As given, without a password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A named context cannot be used.
     #[error("cannot use the build context `{name}={origin}`: {reason}")]

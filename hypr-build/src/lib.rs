@@ -19,6 +19,8 @@ mod plan;
 #[cfg(feature = "build")]
 pub mod progress;
 #[cfg(feature = "build")]
+mod remote;
+#[cfg(feature = "build")]
 mod session;
 #[cfg(feature = "build")]
 mod snapshot;
@@ -36,6 +38,7 @@ pub use self::{
     executor::{Executor, Limits, Network},
     plan::{Outline, OutlineArg, OutlineMount, PlanError, Problem},
     progress::{Event, ProgressSink, StepInfo},
+    remote::RemoteError,
     session::{BuiltImage, CheckReport, Target},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},

@@ -28,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// The build context: a directory, or - for a tar stream on standard input
+    /// The build context: a directory, - for a tar stream on standard input, the URL of a tar archive or of a Dockerfile,
+    /// or a git repository such as `https://host/repository.git#branch:folder`
     #[arg(value_name = "CONTEXT")]
     context: PathBuf,
     /// A name for the image, as `name[:tag]`; can be given several times
@@ -52,7 +53,8 @@ pub(crate) struct BuildArgs {
     /// Carry out every step of this stage again
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// More files or a base image: `NAME=DIR`, `NAME=oci-layout://PATH[:TAG]`, `NAME=docker-image://IMAGE`
+    /// More files or a base image: `NAME=DIR`, `NAME=oci-layout://PATH[:TAG]`,
+    /// `NAME=docker-image://IMAGE`, or the URL of a file or a git repository
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     build_contexts: Vec<String>,
     /// The platform to build for

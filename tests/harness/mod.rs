@@ -9,6 +9,7 @@ mod process;
 mod program;
 mod project;
 mod registry;
+mod server;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -23,6 +24,7 @@ pub use self::{
     program::{bases, repository},
     project::Project,
     registry::Registry,
+    server::{Request, Response, Server},
     tree::{Entry, Tree},
     world::World,
 };

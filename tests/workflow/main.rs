@@ -1,10 +1,14 @@
 //! Whole workflows through the program, as a user has them: text in, exit status, messages and images out.
 
 mod add;
+mod add_git;
+mod add_urls;
 mod cache;
 mod check;
 mod configuration;
+mod contexts;
 mod copy;
+mod copy_parents;
 mod images;
 mod interrupted;
 mod output;

@@ -86,7 +86,7 @@ pub enum ContextError {
     #[error("cannot read the build context from the tar stream")]
     Tar(#[source] hypr_squash::Error),
     /// What was given as context is compressed in a way that is not supported.
-    #[error("the build context is compressed with {0}; send it plain, or with gzip or zstd")]
+    #[error("the build context is compressed with {0}; send it plain, or with gzip, bzip2, xz or zstd")]
     Compression(&'static str),
     /// A layer that is copied from cannot be read.
     #[error("cannot read {path:?} of the image")]

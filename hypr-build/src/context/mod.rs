@@ -23,6 +23,8 @@ mod walks;
 
 use std::{io::Read, path::Path, sync::Arc};
 
+use hypr_squash::Kind;
+
 use self::directory::Directory;
 pub(crate) use self::{
     contents::{Item, contents},
@@ -64,10 +66,7 @@ impl Context {
     /// The content of a file: the Dockerfile, the `.dockerignore`. `None` if there is none; links are followed within
     /// the context.
     pub(crate) fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
-        let tree: &dyn Tree = match &self.origin {
-            Origin::Directory(directory) => &**directory,
-            Origin::Layers(layers) => layers,
-        };
+        let tree = self.tree();
         let Some(entry) = resolve(tree, &clean(path.as_bytes()))? else { return Ok(None) };
         match entry.file_size() {
             None => return Err(ContextError::NotAFile { path: path.to_owned() }),
@@ -78,6 +77,19 @@ impl Context {
         match tree.open(&entry)?.read_to_end(&mut content) {
             Ok(_) => Ok(Some(content)),
             Err(error) => Err(ContextError::io("read", &entry.path, error)),
+        }
+    }
+
+    /// Whether a symbolic link is at `path`.
+    pub(crate) fn has_link(&self, path: &str) -> Result<bool, ContextError> {
+        let found = self.tree().lookup(&clean(path.as_bytes()))?;
+        Ok(found.is_some_and(|entry| matches!(entry.kind, Kind::Symlink { .. })))
+    }
+
+    fn tree(&self) -> &dyn Tree {
+        match &self.origin {
+            Origin::Directory(directory) => &**directory,
+            Origin::Layers(layers) => layers,
         }
     }
 

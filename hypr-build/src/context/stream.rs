@@ -24,7 +24,7 @@ pub(crate) enum Streamed {
     Dockerfile(Vec<u8>),
 }
 
-/// Reads a stream to its end: a tar archive, plain or compressed with gzip or zstd, or a Dockerfile.
+/// Reads a stream to its end: a tar archive, plain or compressed with gzip, bzip2, xz or zstd, or a Dockerfile.
 ///
 /// The archive is packed, as it comes, into a file in the store that has no name and vanishes with the context. No
 /// path in it ever meets the host's file system.
@@ -33,8 +33,6 @@ pub(crate) fn receive(input: impl Read + Send, store: &Store) -> Result<Streamed
     let mut input = BufReader::with_capacity(1 << 16, input);
     let start = peek(&mut input, 6).map_err(failed)?;
     let unsupported = match *start {
-        [b'B', b'Z', b'h', ..] => Some("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
         [0x1f, 0x9d, ..] => Some("compress"),
         [b'P', b'K', 3, 4, ..] => Some("zip"),
         _ => None,

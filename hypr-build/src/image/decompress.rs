@@ -5,40 +5,51 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+/// Bytes that tell the format.
+const START: usize = 6;
+
+/// Bytes of memory that a stream of xz may ask for; `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+
 /// What a stream is compressed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
     Plain,
 }
 
 impl Compression {
-    /// Tells from the first bytes of a stream, of which four are enough.
+    /// Tells from the first bytes of a stream, of which six are enough.
     pub(crate) fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             // A skippable frame, as files with an index in front begin with.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             _ => Self::Plain,
         }
     }
 }
 
-/// The decompressed bytes of `input`. Memory is bounded whatever the input says: zstd windows over 128 MiB are refused.
+/// The decompressed bytes of `input`. Memory is bounded whatever the input says: zstd windows over 128 MiB and xz
+/// dictionaries over 256 MiB are refused.
 pub(crate) fn reader<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = BufReader::with_capacity(128 << 10, input);
-    // The first read of a socket may be short of four bytes; then the rest is waited for.
-    let mut start = Vec::with_capacity(4);
-    while start.len() < 4 {
+    // The first read of a socket may be short of them; then the rest is waited for.
+    let mut start = Vec::with_capacity(START);
+    while start.len() < START {
         let available = match input.fill_buf() {
             Ok([]) => break,
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        let count = available.len().min(4 - start.len());
+        let count = available.len().min(START - start.len());
         start.extend_from_slice(&available[..count]);
         input.consume(count);
     }
@@ -47,6 +58,11 @@ pub(crate) fn reader<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Re
     Ok(match compression {
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Compression::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
+        }
         Compression::Plain => Box::new(input),
     })
 }

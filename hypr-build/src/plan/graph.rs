@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{executor::Network, image::Platform, progress::StepInfo};
+use crate::{
+    executor::Network,
+    image::Platform,
+    progress::StepInfo,
+    remote::{Location, Wanted},
+};
 
 /// Identifies a step within its graph: its place in [`Graph::steps`].
 pub(crate) type StepId = usize;
@@ -98,12 +103,16 @@ pub(crate) struct Script {
     pub(crate) text: String,
 }
 
-/// `COPY` and `ADD` of local files.
+/// `COPY` and `ADD`.
 #[derive(Debug)]
 pub(crate) struct Copy {
     pub(crate) from: Files,
     /// As written, variables expanded.
     pub(crate) sources: Vec<String>,
+    /// Those of the sources that are on the network.
+    pub(crate) remotes: BTreeMap<String, Location>,
+    /// What the remote ones are checked against, and what they are to bring.
+    pub(crate) wanted: Wanted,
     /// Files given in the Dockerfile itself: name to content.
     pub(crate) inline: Vec<(String, Vec<u8>)>,
     /// Absolute; ends with a slash where the Dockerfile says that it is a directory.
@@ -114,8 +123,19 @@ pub(crate) struct Copy {
     pub(crate) exclude: Vec<String>,
     /// `--link`: the layer does not look at what it stands on.
     pub(crate) link: bool,
-    /// `ADD`: unpack archives.
-    pub(crate) unpack: bool,
+    /// `--parents`: the sources' own paths are kept in the destination.
+    pub(crate) parents: bool,
+    /// Whether archives are unpacked; `ADD` does so with those of the context.
+    pub(crate) unpack: Unpack,
+}
+
+/// Which archives among the sources are unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unpack {
+    /// Those of the context.
+    pub(crate) local: bool,
+    /// Those that come from a URL.
+    pub(crate) remote: bool,
 }
 
 /// Where `COPY` takes its files from.

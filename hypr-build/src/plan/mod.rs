@@ -36,7 +36,7 @@ pub use self::{
     outline::{Outline, OutlineArg, OutlineMount},
 };
 pub(crate) use self::{
-    graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Step, Workdir},
+    graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Step, Unpack, Workdir},
     outline::description,
     variables::BuildArgs,
 };

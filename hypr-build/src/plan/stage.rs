@@ -225,7 +225,7 @@ impl Builder<'_, '_> {
             stage: state.label.clone(),
             number: state.done,
             of: state.steps,
-            text: task.statement.text.as_str().into(),
+            text: crate::remote::hide_password(&task.statement.text).into(),
             line: task.line,
         };
         if !matches!(operation, Operation::Workdir(_)) {

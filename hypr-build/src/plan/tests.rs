@@ -233,7 +233,7 @@ fn what_cannot_be_built_is_named() {
     assert!(matches!(problem("FROM scratch\nCOPY a b c"), Problem::DestinationNotDirectory(path) if path == "/c"));
     assert!(matches!(problem("FROM scratch\nEXPOSE http"), Problem::Value { .. }));
     assert!(matches!(problem("FROM scratch\nRUN --mount=type=cache,target=/c x"), Problem::NotYet(_)));
-    assert!(matches!(problem("FROM scratch\nADD https://example.org/x /"), Problem::NotYet(_)));
+    assert!(matches!(problem("FROM scratch\nCOPY https://example.org/x /"), Problem::NotAllowed(_)));
     assert!(matches!(problem("FROM scratch\nRUN --network=host x"), Problem::NotAllowed(_)));
     assert!(matches!(problem("FROM scratch\nRUN --security=insecure x"), Problem::NotAllowed(_)));
     let unknown = Case { target: Some("nope"), ..Case::default() }.problem("FROM scratch AS a");

@@ -1,10 +1,12 @@
 //! `COPY` and `ADD`: what goes where, from which tree.
 
+use std::collections::BTreeMap;
+
 use super::{
     budget,
     error::{PlanError, Problem},
     expand::Words,
-    graph::{Copy, Files, Operation, Origin},
+    graph::{Copy, Files, Operation, Origin, Unpack},
     path,
     stage::{Builder, State},
     stages::{Source, Task},
@@ -12,6 +14,7 @@ use super::{
 use crate::{
     dockerfile::{self, Heredoc, Spanned},
     lint::Rule,
+    remote::{self, Location, Wanted, hide_password},
 };
 
 impl Builder<'_, '_> {
@@ -22,9 +25,6 @@ impl Builder<'_, '_> {
         task: &Task<'_>,
         copy: &dockerfile::Copy,
     ) -> Result<(), PlanError> {
-        if copy.parents {
-            return Err(Problem::NotYet("COPY --parents".to_owned()).at(task.span(task.statement.span)));
-        }
         let from = match &copy.from {
             None => Files::Context,
             Some(from) => {
@@ -41,8 +41,12 @@ impl Builder<'_, '_> {
         let mut sources = Vec::new();
         for word in &copy.sources {
             let source = words.word(word)?;
-            if let Some(kind) = remote(&source) {
-                let message = format!("COPY takes no {}; ADD does", kind.trim_start_matches("a "));
+            if let Ok(Some(location)) = Location::parse(&source) {
+                let kind = match location {
+                    Location::Http(_) => "URL",
+                    Location::Git(_) => "git repository",
+                };
+                let message = format!("COPY takes no {kind}; ADD does");
                 return Err(Problem::NotAllowed(message).at(task.span(word.span)));
             }
             sources.push(source);
@@ -57,24 +61,40 @@ impl Builder<'_, '_> {
         };
         let (operation, shown) = transfer.copy(state, task, &words, from)?;
         self.undefined(state, task, words);
-        self.files(state, task, "COPY", Copy { link: copy.link, ..operation }, &shown);
+        self.files(state, task, "COPY", Copy { link: copy.link, parents: copy.parents, ..operation }, &shown);
         Ok(())
     }
 
     pub(super) fn add(&mut self, state: &mut State, task: &Task<'_>, add: &dockerfile::Add) -> Result<(), PlanError> {
         let words = self.words(state, task);
-        let mut sources = Vec::new();
+        let (mut sources, mut remotes) = (Vec::new(), BTreeMap::new());
         for word in &add.sources {
             let source = words.word(word)?;
-            if let Some(kind) = remote(&source) {
-                return Err(Problem::NotYet(format!("ADD of {kind}")).at(task.span(word.span)));
+            match Location::parse(&source) {
+                Ok(None) => {}
+                Ok(Some(location)) => drop(remotes.insert(source.clone(), location)),
+                Err(reason) => {
+                    let message = format!("`{}` cannot be fetched: {reason}", hide_password(&source));
+                    return Err(Problem::NotAllowed(message).at(task.span(word.span)));
+                }
             }
             sources.push(source);
         }
-        if let Some(checksum) = &add.checksum {
-            let message = "--checksum is for remote sources; the sources here are files of the context";
-            return Err(Problem::NotAllowed(message.to_owned()).at(task.span(checksum.span)));
-        }
+        let checksum = match &add.checksum {
+            None => None,
+            Some(word) => {
+                let checksum = words.word(word)?;
+                let checked = match (&sources[..], remotes.values().next()) {
+                    ([_], Some(location)) => check_sum(location, &checksum),
+                    ([_], None) => {
+                        Err("--checksum is for a URL or a git repository, not for files of the context".to_owned())
+                    }
+                    _ => Err("--checksum is for one source alone; give each an ADD of its own".to_owned()),
+                };
+                checked.map_err(|message| Problem::NotAllowed(message).at(task.span(word.span)))?;
+                Some(checksum)
+            }
+        };
         let transfer = Transfer {
             sources,
             heredocs: &add.heredocs,
@@ -84,7 +104,10 @@ impl Builder<'_, '_> {
             exclude: &add.exclude,
         };
         let (copy, shown) = transfer.copy(state, task, &words, Files::Context)?;
-        let operation = Copy { link: add.link, unpack: add.unpack.unwrap_or(true), ..copy };
+        // Archives from URLs are what their authors meant to be kept, unless the Dockerfile says otherwise.
+        let unpack = Unpack { local: add.unpack.unwrap_or(true), remote: add.unpack.unwrap_or(false) };
+        let wanted = Wanted { checksum, keep_git_dir: add.keep_git_dir };
+        let operation = Copy { link: add.link, unpack, remotes, wanted, ..copy };
         self.undefined(state, task, words);
         self.files(state, task, "ADD", operation, &shown);
         Ok(())
@@ -92,7 +115,7 @@ impl Builder<'_, '_> {
 
     /// Reports sources that the context leaves out. Rules with exceptions are not looked through: what they leave in
     /// below a source decides.
-    fn ignored(&self, task: &Task<'_>, name: &str, sources: &[String]) {
+    fn ignored<'s>(&self, task: &Task<'_>, name: &str, sources: impl Iterator<Item = &'s String>) {
         let Some(ignore) = self.shared.request.ignore.filter(|ignore| !ignore.has_exceptions()) else { return };
         let capital = if name == "ADD" { "Add" } else { "Copy" };
         for source in sources {
@@ -108,12 +131,13 @@ impl Builder<'_, '_> {
     /// `shown` is the destination as the Dockerfile has it, variables expanded.
     fn files(&mut self, state: &mut State, task: &Task<'_>, name: &str, copy: Copy, shown: &str) {
         if copy.from == Files::Context {
-            self.ignored(task, name, &copy.sources);
+            let local = copy.sources.iter().filter(|source| !copy.remotes.contains_key(*source));
+            self.ignored(task, name, local);
         }
         let mut words = vec![name.to_owned()];
         words.extend(copy.chown.iter().map(|owner| format!("--chown={owner}")));
         words.extend(copy.chmod.iter().map(|mode| format!("--chmod={mode}")));
-        words.extend(copy.sources.iter().cloned());
+        words.extend(copy.sources.iter().map(|source| hide_password(source)));
         words.extend(copy.inline.iter().map(|(name, _)| format!("<<{name}")));
         words.push(shown.to_owned());
         self.step(state, task, words.join(" "), Operation::Copy(copy));
@@ -164,22 +188,29 @@ impl Transfer<'_> {
             chown: optional(self.chown)?.filter(|owner| !owner.is_empty()),
             chmod: optional(self.chmod)?.filter(|mode| !mode.is_empty()),
             exclude: self.exclude.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
+            remotes: BTreeMap::new(),
+            wanted: Wanted::default(),
             link: false,
-            unpack: false,
+            parents: false,
+            unpack: Unpack::default(),
         };
         Ok((copy, shown))
     }
 }
 
-/// What kind of remote source `ADD` is asked for, if it is one.
-fn remote(source: &str) -> Option<&'static str> {
-    let is_git = source.starts_with("git@")
-        || source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || source.split('#').next().is_some_and(|url| url.starts_with("http") && url.ends_with(".git"));
-    match source {
-        _ if is_git => Some("a git repository"),
-        _ if source.starts_with("http://") || source.starts_with("https://") => Some("a URL"),
-        _ => None,
+/// Whether `--checksum` can be that of what is at `location`.
+fn check_sum(location: &Location, checksum: &str) -> Result<(), String> {
+    match location {
+        Location::Git(_) => remote::check_commit(checksum).map_err(|reason| format!("--checksum: {reason}")),
+        Location::Http(_) => match checksum.split_once(':') {
+            Some(("sha256", digits)) => {
+                let is_digest = digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                is_digest
+                    .then_some(())
+                    .ok_or_else(|| "--checksum=sha256: is followed by 64 digits of 0-9 and a-f".to_owned())
+            }
+            Some((algorithm, _)) => Err(format!("--checksum knows sha256 alone, not `{algorithm}`")),
+            None => Err(format!("--checksum=`{checksum}` is not sha256: and 64 digits")),
+        },
     }
 }

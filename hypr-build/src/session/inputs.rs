@@ -11,11 +11,12 @@ use std::{
 use super::blocking;
 use crate::{
     builder::{ContextSource, DockerfileSource},
-    context::{self, BadPattern, Context, Filter, Ignore, MAX_DOCKERFILE, Streamed, Tree},
+    context::{self, BadPattern, Context, Filter, Ignore, Layers, MAX_DOCKERFILE, Streamed, Tree},
     dockerfile::{self, Dockerfile},
     error::Error,
     image::LayoutLocation,
     plan::ContextKind,
+    remote::{self, Client, Fetched, Location, Wanted, hide_password},
     store::Store,
 };
 
@@ -61,30 +62,53 @@ impl NamedContexts {
     }
 }
 
+/// A context once what is on the network is here.
+enum Opened {
+    None,
+    Directory(PathBuf),
+    Tar(Box<dyn Read + Send>),
+    Files(Layers),
+}
+
 /// Opens the contexts and reads and parses the Dockerfile.
 pub(super) async fn read(
+    client: &Client,
     store: &Store,
     context: ContextSource,
     dockerfile: DockerfileSource,
     contexts: &BTreeMap<String, String>,
 ) -> Result<Inputs, Error> {
+    let context = match context {
+        ContextSource::None => Opened::None,
+        ContextSource::Tar(input) => Opened::Tar(input),
+        ContextSource::Directory(path) => match path.to_str().map(location).transpose()?.flatten() {
+            None => Opened::Directory(path),
+            Some(location) => fetched(client, store, &location).await?,
+        },
+    };
+    let mut remote = BTreeMap::new();
+    for (name, source) in contexts {
+        if let Some(location) = location(source)? {
+            let fetched = fetch(client, store, &location).await?;
+            remote.insert(name.clone(), NamedContext::Directory(Arc::new(fetched.tree)));
+        }
+    }
     let (store, contexts) = (store.clone(), contexts.clone());
     blocking(move || {
         let mut dockerfile = dockerfile;
         let mut folder = PathBuf::new();
+        let mut is_local = false;
         // The Dockerfile and the rules are read from the whole context; what they hide is hidden from the build.
         let whole = match context {
-            ContextSource::None => None,
-            ContextSource::Directory(path) => {
-                if let Some(url) = path.to_str().filter(|path| is_remote(path)) {
-                    let reason = "contexts from the network are not supported yet; fetch it and give the directory";
-                    return Err(Error::RemoteContext { url: url.to_owned(), reason });
-                }
+            Opened::None => None,
+            Opened::Files(layers) => Some(Context::layers(layers)),
+            Opened::Directory(path) => {
+                is_local = true;
                 let context = Context::directory(&path, Some(&store))?;
                 folder = path;
                 Some(context)
             }
-            ContextSource::Tar(input) => match context::receive(input, &store)? {
+            Opened::Tar(input) => match context::receive(input, &store)? {
                 Streamed::Context(context) => Some(context),
                 Streamed::Dockerfile(text) => {
                     dockerfile = DockerfileSource::Text(text);
@@ -92,18 +116,46 @@ pub(super) async fn read(
                 }
             },
         };
-        let Text { file, bytes, ignore } = text(dockerfile, whole.as_ref(), &folder)?;
+        let Text { file, bytes, ignore } = text(dockerfile, whole.as_ref(), &folder, is_local)?;
         let dockerfile = dockerfile::parse_bytes(&bytes).map_err(|source| Error::parse(&file, source))?;
         let ignore = ignore.map(Arc::new);
         let context = whole.map(|whole| whole.into_tree(filter(ignore.clone())));
         let named = contexts.into_iter().map(|(name, source)| {
-            let context = named_context(&name, &source, &store)?;
+            let context = match remote.remove(&name) {
+                Some(context) => context,
+                None => named_context(&name, &source, &store)?,
+            };
             Ok((name, context))
         });
         let contexts = NamedContexts(named.collect::<Result<_, Error>>()?);
         Ok(Inputs { dockerfile, file, context, ignore, contexts })
     })
     .await
+}
+
+/// What `source` names on the network; `None` for everything else.
+fn location(source: &str) -> Result<Option<Location>, Error> {
+    Location::parse(source).map_err(|reason| Error::Address { url: hide_password(source), reason })
+}
+
+async fn fetch(client: &Client, store: &Store, location: &Location) -> Result<Fetched, Error> {
+    let fetched = remote::fetch(client, store, location, &Wanted::default()).await;
+    fetched.map_err(|source| Error::RemoteContext { url: location.shown(), source: Box::new(source) })
+}
+
+/// The context that is at `location`: the files of a repository, or what a URL has as standard input would have it.
+async fn fetched(client: &Client, store: &Store, location: &Location) -> Result<Opened, Error> {
+    let Fetched { tree, path, .. } = fetch(client, store, location).await?;
+    match location {
+        Location::Git(_) => Ok(Opened::Files(tree)),
+        Location::Http(_) => {
+            let opened = blocking(move || {
+                let entry = tree.lookup(&path)?;
+                Ok(entry.map(|entry| tree.open(&entry)).transpose()?)
+            });
+            Ok(opened.await?.map_or(Opened::None, Opened::Tar))
+        }
+    }
 }
 
 fn filter(ignore: Option<Arc<Ignore>>) -> Option<Arc<dyn Filter>> {
@@ -117,7 +169,7 @@ struct Text {
     ignore: Option<Ignore>,
 }
 
-fn text(source: DockerfileSource, context: Option<&Context>, folder: &Path) -> Result<Text, Error> {
+fn text(source: DockerfileSource, context: Option<&Context>, folder: &Path, is_local: bool) -> Result<Text, Error> {
     let from_context = |name: &str| -> Result<Option<Vec<u8>>, Error> {
         match context {
             Some(context) => Ok(context.read_file(name, MAX_DOCKERFILE)?),
@@ -128,26 +180,40 @@ fn text(source: DockerfileSource, context: Option<&Context>, folder: &Path) -> R
     let (file, bytes, beside) = match source {
         DockerfileSource::Text(bytes) => ("Dockerfile".to_owned(), bytes, None),
         DockerfileSource::Default => {
-            let bytes = from_context("Dockerfile")?.ok_or_else(|| Error::NoDockerfile {
-                path: folder.join("Dockerfile"),
-                hint: "give its path with -f",
-            })?;
+            let Some(bytes) = from_context("Dockerfile")? else {
+                let is_link = match context {
+                    Some(context) => context.has_link("Dockerfile")?,
+                    None => false,
+                };
+                let hint = match is_link {
+                    true => "it is a symbolic link that leads out of the context or to nothing; give the file with -f",
+                    false => "give its path with -f",
+                };
+                return Err(Error::NoDockerfile { path: folder.join("Dockerfile"), hint });
+            };
             let beside =
                 from_context("Dockerfile.dockerignore")?.map(|rules| ("Dockerfile.dockerignore".to_owned(), rules));
             ("Dockerfile".to_owned(), bytes, beside)
         }
         DockerfileSource::Path(path) => {
             let shown = path.display().to_string();
-            // A tar stream brings its Dockerfile along; a directory's is named from where the user stands.
+            // A context that is no directory brings its Dockerfile along; a directory's is named from where the user
+            // stands.
+            let brought = match context {
+                Some(context) if !is_local && path.is_relative() => {
+                    context.read_file(&shown, MAX_DOCKERFILE)?.is_some()
+                }
+                _ => false,
+            };
             match read_path(&path, MAX_DOCKERFILE)? {
-                Some(bytes) => {
+                Some(bytes) if !brought => {
                     let mut rules = path.clone().into_os_string();
                     rules.push(".dockerignore");
                     let rules = PathBuf::from(rules);
                     let beside = read_path(&rules, MAX_DOCKERFILE)?.map(|bytes| (rules.display().to_string(), bytes));
                     (shown, bytes, beside)
                 }
-                None => match (path.is_relative(), from_context(&shown)?) {
+                _ => match (path.is_relative(), from_context(&shown)?) {
                     (true, Some(bytes)) => {
                         let rules = format!("{shown}.dockerignore");
                         let beside = from_context(&rules)?.map(|bytes| (rules, bytes));
@@ -186,11 +252,6 @@ fn read_path(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
-/// Whether a context's source is somewhere on the network.
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
-}
-
 /// `--build-context NAME=SOURCE`.
 fn named_context(name: &str, source: &str, store: &Store) -> Result<NamedContext, Error> {
     let refuse = |reason: &str| {
@@ -202,11 +263,8 @@ fn named_context(name: &str, source: &str, store: &Store) -> Result<NamedContext
     if let Some(path) = source.strip_prefix("oci-layout://") {
         return Ok(NamedContext::Layout(LayoutLocation::parse(path)?));
     }
-    if is_remote(source) {
-        return refuse("contexts from the network are not supported yet; fetch it and give the directory");
-    }
     if source.contains("://") {
-        return refuse("the scheme is none of oci-layout:// and docker-image://");
+        return refuse("the scheme is none of oci-layout://, docker-image://, https://, http://, git:// and ssh://");
     }
     let context = Context::directory(Path::new(source), Some(store))?;
     let rules = context.read_file(".dockerignore", MAX_DOCKERFILE)?;

@@ -18,6 +18,7 @@ use crate::{
     image::Platform,
     lint::{Collector, Finding},
     plan::{self, ImageRequest, Outcome, Outline, Request},
+    remote::Client,
     store::{Store, resolve_root},
 };
 
@@ -136,7 +137,8 @@ impl Question {
         };
         let root = builder.store.clone();
         let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
-        let inputs = inputs::read(&store, builder.context, builder.dockerfile, &builder.contexts).await?;
+        let client = Client::default();
+        let inputs = inputs::read(&client, &store, builder.context, builder.dockerfile, &builder.contexts).await?;
         let builder = Settings {
             args: builder.args,
             target: builder.target,

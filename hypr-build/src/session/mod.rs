@@ -25,6 +25,7 @@ use crate::{
     image::{Platform, Reference},
     plan::{self, Outcome, Plan, PlanError, Request, SOURCE_DATE_EPOCH},
     progress::Event,
+    remote,
     solve::{Failed, Readers, Slots, Solver, StepError},
     store::{Store, resolve_root},
 };
@@ -45,8 +46,9 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
     sandbox::check(builder.isolation)?;
     let root = builder.store.clone();
     let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
+    let client = Arc::new(remote::Client::default());
     let Inputs { dockerfile, file, context, ignore, contexts } =
-        inputs::read(&store, builder.context, builder.dockerfile, &builder.contexts).await?;
+        inputs::read(&client, &store, builder.context, builder.dockerfile, &builder.contexts).await?;
 
     let (kinds, host, unknown) = (contexts.kinds(), Platform::host(), BTreeSet::new());
     let lint = checks::collector(&builder.args, &file, &dockerfile)?;
@@ -110,6 +112,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         images: bases.snapshots(),
         context,
         named: contexts.trees(),
+        client: client.clone(),
         executor,
         accepts: sandbox::accepts(builder.isolation),
         limits: builder.limits,

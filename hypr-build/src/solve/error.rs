@@ -6,6 +6,7 @@ use super::user::UserError;
 use crate::{
     context::ContextError,
     executor::ExecutorError,
+    remote::RemoteError,
     store::{StoreError, is_full},
 };
 
@@ -80,14 +81,9 @@ pub enum StepError {
         /// What is wrong with it.
         source: hypr_squash::Error,
     },
-    /// An archive that `ADD` cannot unpack in this version.
-    #[error("`{path}` is a {kind} archive, which ADD cannot unpack yet; decompress it first, or COPY it")]
-    Archive {
-        /// The source.
-        path: String,
-        /// Its compression.
-        kind: &'static str,
-    },
+    /// A source on the network could not be had.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A file was written to while it was being copied.
     #[error("`{0}` changed while it was being copied; build again when it is at rest")]
     Changed(String),

@@ -28,6 +28,7 @@ use crate::{
     image::Platform,
     plan::{Graph, ImageRequest, Operation, Origin, Step},
     progress::{Event, ProgressSink},
+    remote,
     snapshot::{Layer, Snapshot},
     store::{Key, StepRecord, Store, Timestamp},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Solver {
     pub(crate) context: Option<Arc<dyn Tree>>,
     /// The named contexts that are directories.
     pub(crate) named: BTreeMap<String, Arc<dyn Tree>>,
+    /// Fetches sources of `ADD`.
+    pub(crate) client: Arc<remote::Client>,
     pub(crate) executor: Option<Arc<dyn Executor>>,
     /// Whether a layer that this executor made is good enough.
     pub(crate) accepts: fn(&str) -> bool,

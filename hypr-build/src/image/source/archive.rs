@@ -162,7 +162,8 @@ impl DockerArchive {
                 _ if kind == CONFIG => "",
                 Compression::Gzip => ".gzip",
                 Compression::Zstd => ".zstd",
-                Compression::Plain => "",
+                // What it is shows when it is read.
+                Compression::Bzip2 | Compression::Xz | Compression::Plain => "",
             };
             blobs.insert(section.digest, section);
             Ok(Descriptor::new(format!("{kind}{suffix}"), section.digest, section.size))
@@ -259,7 +260,7 @@ struct Section {
     size: u64,
     digest: Sha256Digest,
     /// The first bytes, zeros where there are none.
-    start: [u8; 4],
+    start: [u8; 6],
 }
 
 impl Spool {
@@ -268,11 +269,6 @@ impl Spool {
         let unusable = |reason: String| ImageError::Path { path: path.to_owned(), reason };
         let metadata = input.metadata().map_err(read)?;
         let allowed = GrowthLimit::default().allowed(metadata.len());
-        let mut start = [0; 6];
-        let count = input.read_at(&mut start, 0).unwrap_or(0);
-        if let Some(format) = unknown_compression(&start[..count]) {
-            return Err(unusable(format!("it is compressed with {format}; decompress it first")));
-        }
         let input = decompress::reader(input).map_err(read)?;
         let mut archive = Archive::new(input, EndMarker::Optional);
         let mut entries = HashMap::new();
@@ -288,7 +284,7 @@ impl Spool {
             let Ok(name) = String::from_utf8(entry.path) else { continue };
             let found = match entry.kind {
                 EntryKind::File { .. } => {
-                    let mut section = SectionWriter { file: &file, offset: end, size: 0, start: [0; 4] };
+                    let mut section = SectionWriter { file: &file, offset: end, size: 0, start: [0; 6] };
                     let mut hasher = sha2::Sha256::new();
                     let left = allowed.saturating_sub(end);
                     let mut data = archive.data().take(left.saturating_add(1));
@@ -376,19 +372,11 @@ fn link_target(link: &str, target: &[u8]) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn unknown_compression(start: &[u8]) -> Option<&'static str> {
-    match start {
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
-        [b'B', b'Z', b'h', ..] => Some("bzip2"),
-        _ => None,
-    }
-}
-
 struct SectionWriter<'a> {
     file: &'a File,
     offset: u64,
     size: u64,
-    start: [u8; 4],
+    start: [u8; 6],
 }
 
 impl Write for SectionWriter<'_> {

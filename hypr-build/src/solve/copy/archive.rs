@@ -15,71 +15,68 @@ use super::{
 };
 use crate::{
     context::{self, Entry, Layers, Tree},
-    plan::Copy,
+    image::decompress::{self, Compression},
     snapshot::Layer,
     store::{StepRecord, Timestamp},
 };
 
-/// Bytes that tell what a file is: a tar's magic ends at 262.
+/// Bytes that tell what a file is: the header of a tar's first entry.
 const HEAD: usize = 512;
 
 /// The name in a record's data of the directories that an archive names, escaped, one a line.
 const DIRECTORIES: &str = "directories";
 
-/// What the first bytes of a file say it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Tar,
-    Gzip,
-    Zstd,
-    /// One that cannot be decompressed here.
-    Other(&'static str),
-}
-
 impl Solver {
-    /// The archives among the sources of an `ADD`, each with the tree that it holds.
+    /// The archives among the files that the patterns match, each by its path with the tree that it holds.
     pub(super) async fn archives(
         &self,
-        copy: &Copy,
-        tree: &Option<Arc<dyn Tree>>,
+        tree: Arc<dyn Tree>,
+        patterns: Vec<String>,
     ) -> Result<BTreeMap<Vec<u8>, Unpacked>, StepError> {
-        let Some(tree) = tree.clone() else { return Ok(BTreeMap::new()) };
-        let (sources, source) = (copy.sources.clone(), tree.clone());
+        let source = tree.clone();
         let found = self
             .work(move || {
                 let mut found = Vec::new();
-                let patterns: Vec<&str> = sources.iter().map(String::as_str).collect();
+                let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
                 for context::Source { entry, .. } in context::select(&*source, &patterns)? {
-                    if entry.file_size().is_some()
-                        && let Some(form) = recognise(&*source, &entry)?
-                    {
-                        found.push((entry, form));
+                    if entry.file_size().is_some() && is_archive(&*source, &entry)? {
+                        found.push(entry);
                     }
                 }
                 Ok(found)
             })
             .await?;
         let mut archives = BTreeMap::new();
-        for (entry, form) in found {
-            if let Form::Other(kind) = form {
-                return Err(StepError::Archive { path: String::from_utf8_lossy(&entry.path).into_owned(), kind });
-            }
-            let path = entry.path.clone();
-            let (layer, directories) = self.unpacked(tree.clone(), entry, form).await?;
-            let readers = self.readers.clone();
-            let tree = self.work(move || Ok(Layers::new(Overlay::new(vec![readers.layer(&layer)?])))).await?;
-            archives.insert(path, Unpacked { tree: Arc::new(tree), directories });
+        for entry in found {
+            archives.insert(entry.path.clone(), self.archive(&tree, entry).await?);
         }
         Ok(archives)
     }
 
+    /// What the file at `path` holds if it is an archive.
+    pub(super) async fn unpacked_file(&self, tree: &Arc<dyn Tree>, path: &[u8]) -> Result<Option<Unpacked>, StepError> {
+        let (source, path) = (tree.clone(), path.to_vec());
+        let found = self
+            .work(move || match source.lookup(&path)? {
+                Some(entry) if is_archive(&*source, &entry)? => Ok(Some(entry)),
+                _ => Ok(None),
+            })
+            .await?;
+        match found {
+            None => Ok(None),
+            Some(entry) => self.archive(tree, entry).await.map(Some),
+        }
+    }
+
+    async fn archive(&self, tree: &Arc<dyn Tree>, entry: Entry) -> Result<Unpacked, StepError> {
+        let (layer, directories) = self.unpacked(tree.clone(), entry).await?;
+        let readers = self.readers.clone();
+        let tree = self.work(move || Ok(Layers::new(Overlay::new(vec![readers.layer(&layer)?])))).await?;
+        Ok(Unpacked { tree: Arc::new(tree), directories })
+    }
+
     /// The archive as a squashfs file of the store, by the digest of its bytes, and the directories that it names.
-    async fn unpacked(
-        &self,
-        tree: Arc<dyn Tree>,
-        entry: Entry,
-        form: Form,
-    ) -> Result<(Layer, HashSet<String>), StepError> {
+    async fn unpacked(&self, tree: Arc<dyn Tree>, entry: Entry) -> Result<(Layer, HashSet<String>), StepError> {
         let (source, file) = (tree.clone(), entry.clone());
         let digest = self.work(move || Ok(source.digest(&file)?)).await?;
         let key = key::unpacked(self, &digest);
@@ -103,9 +100,10 @@ impl Solver {
                     end_marker: tar::EndMarker::Optional,
                     ..tar::ReadOptions::default()
                 };
-                tar::unpack_into(&mut writer, form.decompress(tree.open(&entry)?)?, &options).map_err(&failed)?;
+                tar::unpack_into(&mut writer, decompress::reader(tree.open(&entry)?)?, &options).map_err(&failed)?;
                 let summary = writer.finish().map_err(&failed)?;
-                let named = directories(form.decompress(tree.open(&entry)?)?).map_err(|error| failed(error.into()))?;
+                let named =
+                    directories(decompress::reader(tree.open(&entry)?)?).map_err(|error| failed(error.into()))?;
                 Ok((pending.publish(&summary)?, named))
             })
             .await?;
@@ -118,16 +116,6 @@ impl Solver {
             data: BTreeMap::from([(DIRECTORIES.to_owned(), directories.clone())]),
         })?;
         Ok((layer, directories.lines().map(str::to_owned).collect()))
-    }
-}
-
-impl Form {
-    fn decompress(self, content: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-        Ok(match self {
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(content)),
-            Self::Zstd => Box::new(zstd::stream::Decoder::new(content)?),
-            Self::Tar | Self::Other(_) => content,
-        })
     }
 }
 
@@ -144,20 +132,15 @@ fn directories(archive: impl Read) -> Result<String, tar::Error> {
     Ok(lines)
 }
 
-/// What kind of archive a file is, from its first bytes; `None` if it is none.
-fn recognise(tree: &dyn Tree, entry: &Entry) -> Result<Option<Form>, StepError> {
+/// Whether a file is a tar archive, compressed or not. One that is damaged so that not even its first header can be
+/// read is none, and neither is one that has no entry: Docker copies them as they are.
+fn is_archive(tree: &dyn Tree, entry: &Entry) -> Result<bool, StepError> {
     let start = head(tree.open(entry)?)?;
-    let form = match () {
-        () if is_tar(&start) => return Ok(Some(Form::Tar)),
-        () if start.starts_with(&[0x1f, 0x8b]) => Form::Gzip,
-        () if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => Form::Zstd,
-        () if start.starts_with(b"BZh") => return Ok(Some(Form::Other("bzip2"))),
-        () if start.starts_with(b"\xfd7zXZ\0") => return Ok(Some(Form::Other("xz"))),
-        () => return Ok(None),
-    };
-    // A compressed file that holds no tar, or is damaged, is copied as it is.
-    let inner = form.decompress(tree.open(entry)?).and_then(head);
-    Ok(inner.is_ok_and(|inner| is_tar(&inner)).then_some(form))
+    if Compression::of(&start) == Compression::Plain {
+        return Ok(is_tar(&start));
+    }
+    let inner = decompress::reader(tree.open(entry)?).and_then(head);
+    Ok(inner.is_ok_and(|inner| is_tar(&inner)))
 }
 
 fn head(reader: impl Read) -> io::Result<Vec<u8>> {
@@ -166,16 +149,15 @@ fn head(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether these are the first bytes of a tar archive: the magic of ustar and GNU, or a right checksum of an old one.
+/// Whether these are the first bytes of a tar archive with an entry: the checksum of the header tells.
 fn is_tar(head: &[u8]) -> bool {
-    if head.len() < HEAD {
-        return false;
-    }
-    if &head[257..262] == b"ustar" {
-        return true;
-    }
-    let written = std::str::from_utf8(&head[148..156]).ok();
-    let written = written.and_then(|text| u32::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok());
-    let sum = |at: usize| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(head[at]) };
-    head[0] != 0 && written == Some((0..HEAD).map(sum).sum())
+    let Some(header) = head.first_chunk::<HEAD>() else { return false };
+    let written = std::str::from_utf8(&header[148..156]).ok();
+    let written = written.and_then(|text| i64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok());
+    let field = |at: usize| (148..156).contains(&at);
+    let unsigned = |at: usize| i64::from(if field(at) { b' ' } else { header[at] });
+    // Some old programs counted bytes as signed.
+    let signed = |at: usize| i64::from(if field(at) { b' ' } else { header[at] }.cast_signed());
+    let (unsigned, signed): (i64, i64) = ((0..HEAD).map(unsigned).sum(), (0..HEAD).map(signed).sum());
+    header.iter().any(|&byte| byte != 0) && (written == Some(unsigned) || written == Some(signed))
 }

@@ -1,11 +1,13 @@
-//! `COPY` and `ADD` of local files.
+//! `COPY` and `ADD`.
 //!
 //! First the layer is arranged from metadata alone ([`place`]); that is the cache key. On a miss it is packed, each file
 //! read once on the way into the layer ([`pack`]).
 
 mod archive;
 mod pack;
+mod parents;
 mod place;
+mod remote;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +17,7 @@ use self::place::{Placed, Placement};
 use super::{Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
 use crate::{
     context::{BadPattern, Ignore, Layers, Tree},
-    plan::{Copy, Files, Step},
+    plan::{Copy, Files, Step, Unpack},
     progress::Event,
     snapshot::Snapshot,
 };
@@ -33,7 +35,14 @@ impl Solver {
             None => None,
             Some(text) => Some(Mode::parse(text).ok_or_else(|| StepError::Mode(text.clone()))?),
         };
-        let unpacked = if copy.unpack { self.archives(copy, &tree).await? } else { BTreeMap::new() };
+        let unpacked = match &tree {
+            Some(tree) if copy.unpack.local => {
+                let local = copy.sources.iter().filter(|source| !copy.remotes.contains_key(*source));
+                self.archives(tree.clone(), local.cloned().collect()).await?
+            }
+            _ => BTreeMap::new(),
+        };
+        let remotes = self.remotes(copy).await?;
         let exclude = match &copy.exclude[..] {
             [] => None,
             patterns => Some(
@@ -49,13 +58,16 @@ impl Solver {
             mode,
             exclude,
             link: copy.link,
+            parents: copy.parents,
+            remotes,
             unpacked,
         };
         let source_name = tree.as_ref().and_then(|tree| tree.name());
         let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());
         let Placed { arrangement, trees, unmatched } =
             self.work(move || placement.arrange(Ground::new(readers.overlay(&snapshot)?), source)).await?;
-        let key = key::arranged(self, if copy.unpack { "add" } else { "copy" }, &arrangement);
+        let is_add = copy.unpack != Unpack::default() || !copy.remotes.is_empty();
+        let key = key::arranged(self, if is_add { "add" } else { "copy" }, &arrangement);
         for pattern in unmatched {
             let message = format!("`{pattern}` matches no file");
             self.sink.event(Event::Warning { line: Some(step.info.line), message });

@@ -7,16 +7,20 @@ use std::{
 
 use hypr_squash::{Kind, Metadata};
 
-use super::super::{
-    arrangement::{Arrangement, Content, Entry, FileSource},
-    error::StepError,
-    ground::{Found, Ground, Owner, shown},
-    mode::Mode,
-    run::accounts,
+use super::{
+    super::{
+        arrangement::{Arrangement, Content, Entry, FileSource},
+        error::StepError,
+        ground::{Found, Ground, Owner, shown},
+        mode::Mode,
+        run::accounts,
+    },
+    remote::Remote,
 };
 use crate::{
     context::{self, ContextError, Filter, Ignore, Item, Tree},
     digest::Digest,
+    remote::RemoteError,
 };
 
 /// What is to be placed, and how.
@@ -30,6 +34,10 @@ pub(super) struct Placement {
     /// `--exclude`.
     pub(super) exclude: Option<Ignore>,
     pub(super) link: bool,
+    /// `--parents`.
+    pub(super) parents: bool,
+    /// Sources that were fetched, by how they are written.
+    pub(super) remotes: BTreeMap<String, Remote>,
     /// Archives among the sources by their path, and the trees they hold.
     pub(super) unpacked: BTreeMap<Vec<u8>, Unpacked>,
 }
@@ -45,9 +53,6 @@ pub(super) struct Placed {
 /// The trees that files of an arrangement come from; [`FileSource::Tree`] counts them.
 pub(in super::super) type Trees = Vec<Arc<dyn Tree>>;
 
-/// The tree of the step's own sources; archives that it unpacks follow.
-const FIRST: usize = 0;
-
 /// An archive that was unpacked.
 #[derive(Debug)]
 pub(super) struct Unpacked {
@@ -62,11 +67,22 @@ impl Unpacked {
     }
 }
 
+/// What becomes of a directory at the destination that meets one given as source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// It keeps its permissions: of a source the contents are copied.
+    Source,
+    /// It gets the permissions that the archive has for it.
+    Archive,
+}
+
 /// An arrangement half-way.
-struct Placing<'a> {
-    placement: &'a Placement,
-    ground: Ground,
+pub(super) struct Placing<'a> {
+    pub(super) placement: &'a Placement,
+    pub(super) ground: Ground,
     owner: Option<Owner>,
+    /// The tree of the sources that are files, if there is one.
+    local: Option<Arc<dyn Tree>>,
     trees: Trees,
     /// Whether entries take the place of whatever is there, as those of an archive do.
     replaces: bool,
@@ -74,11 +90,11 @@ struct Placing<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// The further names of such a first one.
     names: HashMap<Vec<u8>, Vec<Vec<u8>>>,
-    unmatched: Vec<String>,
+    pub(super) unmatched: Vec<String>,
 }
 
 impl Placement {
-    fn exclude(&self) -> Option<&dyn Filter> {
+    pub(super) fn exclude(&self) -> Option<&dyn Filter> {
         self.exclude.as_ref().map(|exclude| exclude as &dyn Filter)
     }
 
@@ -95,7 +111,8 @@ impl Placement {
             placement: &self,
             ground,
             owner,
-            trees: tree.into_iter().collect(),
+            local: tree,
+            trees: Vec::new(),
             replaces: self.link,
             links: HashMap::new(),
             names: HashMap::new(),
@@ -118,9 +135,17 @@ impl Placing<'_> {
             false => self.ground.resolve(destination)?,
         };
         for source in &placement.sources {
-            let Some(tree) = self.trees.first().cloned() else {
+            if let Some(remote) = placement.remotes.get(source) {
+                self.remote(remote, &target, is_directory)?;
+                continue;
+            }
+            let Some(tree) = self.local.clone() else {
                 return Err(ContextError::NotFound { path: source.clone() }.into());
             };
+            if placement.parents {
+                self.with_parents(&tree, source, &target)?;
+                continue;
+            }
             let found = context::select(&*tree, &[source])?;
             if found.is_empty() {
                 self.unmatched.push(source.clone());
@@ -130,8 +155,7 @@ impl Placing<'_> {
                 return Err(StepError::ManySources { pattern, count: found.len(), destination });
             }
             for found in &found {
-                // Each source is copied for itself: names of one file in two of them become two files.
-                self.links.clear();
+                self.forget_links();
                 match placement.unpacked.get(&found.entry.path) {
                     Some(archive) => self.archive(archive, &target)?,
                     None => self.source(&tree, found, &target, is_directory)?,
@@ -149,6 +173,20 @@ impl Placing<'_> {
         Ok(())
     }
 
+    /// A source from the network.
+    fn remote(&mut self, remote: &Remote, target: &[u8], is_directory: bool) -> Result<(), StepError> {
+        self.forget_links();
+        if let Some(archive) = &remote.unpacked {
+            return self.archive(archive, target);
+        }
+        let is_file = !remote.source.entry.is_directory();
+        let needs_name = is_directory || self.ground.find(target)? == Found::Directory;
+        if is_file && needs_name && remote.source.matched.is_empty() {
+            return Err(RemoteError::NoName { url: remote.shown.clone() }.into());
+        }
+        self.source(&remote.tree, &remote.source, target, is_directory)
+    }
+
     fn source(
         &mut self,
         tree: &Arc<dyn Tree>,
@@ -159,7 +197,8 @@ impl Placing<'_> {
         let entry = &source.entry;
         if !entry.is_directory() {
             let target = self.file_target(target, source.name(), is_directory)?;
-            return self.entries(tree, FIRST, context::contents(&**tree, source, self.placement.exclude())?, &target);
+            let items = context::contents(&**tree, source, self.placement.exclude())?;
+            return self.entries(tree, Meeting::Source, items, &target);
         }
         // The contents go to the destination, which is a directory afterwards. One that the reference would have us
         // make for a trailing slash is like any other that is missing; else it is the source's own.
@@ -168,15 +207,14 @@ impl Placing<'_> {
         } else {
             self.directory(target)?;
         }
-        self.entries(tree, FIRST, context::contents(&**tree, source, self.placement.exclude())?, target)
+        let items = context::contents(&**tree, source, self.placement.exclude())?;
+        self.entries(tree, Meeting::Source, items, target)
     }
 
     /// Unpacks over what is there: what the archive holds takes its place, with the archive's owners, modes and times.
     /// Directories that it does not name itself are those that are there, through the image's links.
     fn archive(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), StepError> {
         self.directory(target)?;
-        let number = self.trees.len();
-        self.trees.push(archive.tree.clone());
         self.replaces = true;
         // Where each directory of the archive came to be.
         let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::from([(Vec::new(), target.to_vec())]);
@@ -199,30 +237,32 @@ impl Placing<'_> {
                 places.insert(entry.path.clone(), path.clone());
             }
             let item = Item { relative: Vec::new(), entry: entry.clone() };
-            self.entries(&archive.tree, number, vec![item], &path)?;
+            self.entries(&archive.tree, Meeting::Archive, vec![item], &path)?;
         }
         self.replaces = self.placement.link;
         Ok(())
     }
 
     /// Places what a source brings at `target`.
-    fn entries(
+    pub(super) fn entries(
         &mut self,
         tree: &Arc<dyn Tree>,
-        number: usize,
+        meeting: Meeting,
         items: Vec<Item>,
         target: &[u8],
     ) -> Result<(), StepError> {
         let files: Vec<&context::Entry> =
             items.iter().map(|item| &item.entry).filter(|entry| entry.file_size().is_some()).collect();
         let digests = tree.digests(&files)?;
+        let number = self.number(tree);
         let mut digests = digests.into_iter();
         for Item { relative, entry } in &items {
             let path = join(target, relative);
             let content = match &entry.kind {
                 Kind::Directory => {
                     // What is there at the destination keeps its permissions; what is below gets the source's.
-                    if number == FIRST && relative.is_empty() && self.ground.find(&path)? == Found::Directory {
+                    if meeting == Meeting::Source && relative.is_empty() && self.ground.find(&path)? == Found::Directory
+                    {
                         continue;
                     }
                     Content::Directory
@@ -240,6 +280,15 @@ impl Placing<'_> {
             self.put(path, metadata, content)?;
         }
         Ok(())
+    }
+
+    /// The number of a tree among those that files come from.
+    fn number(&mut self, tree: &Arc<dyn Tree>) -> usize {
+        let known = self.trees.iter().rposition(|known| Arc::ptr_eq(known, tree));
+        known.unwrap_or_else(|| {
+            self.trees.push(tree.clone());
+            self.trees.len() - 1
+        })
     }
 
     /// Where a file called `name` goes.
@@ -305,7 +354,12 @@ impl Placing<'_> {
         self.names.insert(first.clone(), rest.to_vec());
     }
 
-    fn directory(&mut self, path: &[u8]) -> Result<(), StepError> {
+    /// Each source is copied for itself: names of one file in two of them become two files.
+    pub(super) fn forget_links(&mut self) {
+        self.links.clear();
+    }
+
+    pub(super) fn directory(&mut self, path: &[u8]) -> Result<(), StepError> {
         let owner = self.owner.unwrap_or(Owner::ROOT);
         match self.placement.link {
             true => self.ground.directory_replacing(path, owner),

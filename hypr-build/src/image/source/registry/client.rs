@@ -256,7 +256,7 @@ fn url(request: Request<'_>) -> Result<Url, ImageError> {
 }
 
 /// Whether a host is the machine itself, to which plain HTTP is safe.
-pub(super) fn is_this_machine(host: &str) -> bool {
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback(),
