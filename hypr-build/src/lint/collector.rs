@@ -20,11 +20,13 @@ impl Collector {
         Self { settings, findings: RefCell::default() }
     }
 
+    #[cfg(feature = "build")]
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Whether no more findings are kept.
+    #[cfg(feature = "build")]
     pub(crate) fn is_full(&self) -> bool {
         self.findings.borrow().len() >= KEPT
     }

@@ -16,7 +16,8 @@
 
 mod collector;
 mod rule;
-pub(crate) mod secrets;
+#[cfg(feature = "build")]
+mod secrets;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Collector, Finding, Rule, Settings};
-use crate::dockerfile::{Dockerfile, From, Instruction, Spanned, Statement};
+#[cfg(feature = "build")]
+use crate::dockerfile::Spanned;
+use crate::dockerfile::{Dockerfile, From, Instruction, Statement};
 
 /// Checks what needs no values of variables, in every stage.
 pub fn text(dockerfile: &Dockerfile, settings: &Settings) -> Vec<Finding> {
@@ -121,6 +123,7 @@ fn description(statement: &Statement, instruction: &str, keys: &[&str], found: &
 }
 
 /// The finding about the secret that a variable may hold.
+#[cfg(feature = "build")]
 pub(crate) fn secret(statement: &Statement, instruction: &str, key: &Spanned<String>, found: &Collector) {
     if super::secrets::is_secret(key) {
         found.report(Rule::SecretsUsedInArgOrEnv, statement, key.span, || {
