@@ -19,6 +19,12 @@ pub enum Codec {
         /// 1 (fastest) to 9 (smallest); other values are brought into that range.
         level: u32,
     },
+    /// LZMA2 in an xz container.
+    #[cfg(feature = "xz")]
+    Xz {
+        /// 0 (fastest) to 9 (smallest); other values are brought into that range.
+        level: u32,
+    },
 }
 
 impl Codec {
@@ -28,6 +34,8 @@ impl Codec {
             Self::Zstd { .. } => CompressionId::Zstd,
             Self::Lz4 => CompressionId::Lz4,
             Self::Gzip { .. } => CompressionId::Gzip,
+            #[cfg(feature = "xz")]
+            Self::Xz { .. } => CompressionId::Xz,
         }
     }
 }
@@ -92,6 +100,30 @@ pub struct Options {
     /// Modification times at or after this second count as zero in the content digest, as those that a command set
     /// while it ran.
     pub volatile_from: Option<i64>,
+    /// What tests do to the threads.
+    #[cfg(test)]
+    pub(crate) disturbance: Disturbance,
+}
+
+/// Delays of the threads and another number of blocks under way, neither of which may change a byte.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Disturbance {
+    /// Blocks under way; as many as the writer sees fit when there is none.
+    pub(crate) window: Option<usize>,
+    /// Where the delays of the threads come from.
+    pub(crate) delays: Option<u64>,
+}
+
+#[cfg(test)]
+impl Disturbance {
+    /// Waits up to a third of a millisecond, for each number another time.
+    pub(crate) fn wait(self, number: u64) {
+        if let Some(seed) = self.delays {
+            let mixed = (number ^ seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+            std::thread::sleep(std::time::Duration::from_micros(mixed / 3));
+        }
+    }
 }
 
 impl Options {
@@ -105,6 +137,8 @@ impl Options {
             }
             Codec::Lz4 => "lz4".to_owned(),
             Codec::Gzip { level } => format!("gzip level {}", level.clamp(1, 9)),
+            #[cfg(feature = "xz")]
+            Codec::Xz { level } => format!("xz level {}", level.min(9)),
         };
         let version = env!("CARGO_PKG_VERSION");
         format!("hypr-squash {version} revision {REVISION}, {codec}, blocks of {}", self.block_size.bytes())
@@ -120,6 +154,8 @@ impl Default for Options {
             threads: cores.min(const { NonZeroUsize::new(16).expect("16 is not zero") }),
             clamp_mtime: None,
             volatile_from: None,
+            #[cfg(test)]
+            disturbance: Disturbance::default(),
         }
     }
 }

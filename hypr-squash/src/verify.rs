@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{Error, FileExtent, Node, Reader, Table};
+use crate::{Digest, Error, FileExtent, Node, Reader, Table};
 
 /// What [`verify`] went through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,11 +71,14 @@ struct Names {
 
 /// What tells one place of content from another.
 #[derive(PartialEq, Eq, Hash)]
-struct Extent(u64, u64, Vec<u32>, Option<crate::FragmentReference>);
+struct Extent(u64, u64, Digest, Option<crate::FragmentReference>);
 
 impl From<&FileExtent> for Extent {
     fn from(extent: &FileExtent) -> Self {
-        Self(extent.size, extent.start, extent.blocks.iter().map(|block| block.word()).collect(), extent.fragment)
+        // A digest, so that many files with one long list of blocks take no memory for each.
+        let mut blocks = blake3::Hasher::new();
+        extent.blocks.iter().for_each(|block| _ = blocks.update(&block.word().to_le_bytes()));
+        Self(extent.size, extent.start, blocks.finalize(), extent.fragment)
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod gzip;
 mod lz4;
+#[cfg(feature = "xz")]
+mod xz;
 mod zstd;
 
 use std::fmt;
@@ -44,6 +46,8 @@ impl Compressor {
             Codec::Zstd { level } => Box::new(zstd::Encoder::new(level).map_err(Error::io("set up zstd"))?),
             Codec::Lz4 => Box::new(lz4::Lz4),
             Codec::Gzip { level } => Box::new(gzip::Encoder::new(level)),
+            #[cfg(feature = "xz")]
+            Codec::Xz { level } => Box::new(xz::Encoder::new(level)),
         };
         Ok(Self { engine, buffer: Vec::new() })
     }
@@ -65,6 +69,9 @@ impl Decompressor {
             CompressionId::Zstd => Box::new(zstd::Decoder::new().map_err(Error::io("set up zstd"))?),
             CompressionId::Lz4 => Box::new(lz4::Lz4),
             CompressionId::Gzip => Box::new(gzip::Decoder::new()),
+            #[cfg(feature = "xz")]
+            CompressionId::Xz => Box::new(xz::Decoder),
+            #[cfg_attr(feature = "xz", expect(unreachable_patterns, reason = "xz is decoded with the feature"))]
             CompressionId::Lzma | CompressionId::Lzo | CompressionId::Xz => {
                 return Err(Error::Compression { name: compression.to_string() });
             }
@@ -97,18 +104,20 @@ impl fmt::Debug for Decompressor {
 mod tests {
     use super::*;
 
-    const CODECS: [Codec; 5] = [
+    const CODECS: &[Codec] = &[
         Codec::Zstd { level: 3 },
         Codec::Zstd { level: 99 },
         Codec::Lz4,
         Codec::Gzip { level: 9 },
         Codec::Gzip { level: 0 },
+        #[cfg(feature = "xz")]
+        Codec::Xz { level: 6 },
     ];
 
     #[test]
     fn compressed_blocks_come_back() {
         let text = b"all work and no play ".repeat(400);
-        for codec in CODECS {
+        for &codec in CODECS {
             let mut compressor = Compressor::new(codec).unwrap();
             for _ in 0..2 {
                 let packed = compressor.compress(&text).unwrap().unwrap().to_vec();
@@ -123,7 +132,7 @@ mod tests {
     #[test]
     fn what_does_not_shrink_is_stored_raw() {
         let noise: Vec<u8> = blake3::Hasher::new().finalize_xof().by_ref_bytes(8192);
-        for codec in CODECS {
+        for &codec in CODECS {
             assert!(Compressor::new(codec).unwrap().compress(&noise).unwrap().is_none(), "{codec:?}");
             assert!(Compressor::new(codec).unwrap().compress(b"x").unwrap().is_none(), "{codec:?}");
         }

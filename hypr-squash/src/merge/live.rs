@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use crate::overlay::Identity;
-use crate::{Digest, Error, FileType, Options, Overlay};
+use crate::{Digest, Error, FileType, Overlay};
 
 /// The files that are left, and where their content lies in the layers that are copied from.
 #[derive(Debug)]
@@ -33,15 +33,8 @@ pub(super) struct Data {
 }
 
 impl Live {
-    pub(super) fn collect(overlay: &Overlay, options: &Options) -> Result<Self, Error> {
-        let same = |layer: usize| {
-            let info = overlay.layers()[layer].info();
-            info.compression == options.codec.id() && info.block_size == options.block_size
-        };
-        let can_copy: Vec<bool> = (0..overlay.layers().len()).map(same).collect();
-        for layer in can_copy.iter().enumerate().filter(|(_, copied)| !**copied).map(|(layer, _)| layer) {
-            tracing::info!(layer, "the layer has another codec or block size and is compressed again");
-        }
+    /// Goes through all files; `can_copy` tells the layers whose blocks are copied.
+    pub(super) fn collect(overlay: &Overlay, can_copy: &[bool]) -> Result<Self, Error> {
         let mut layers: Vec<Data> = can_copy.iter().map(|_| Data::default()).collect();
         let mut files = HashMap::new();
         let mut contents = HashSet::new();

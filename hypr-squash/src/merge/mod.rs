@@ -43,12 +43,31 @@ pub struct MergeOptions {
 /// Fails when a layer is corrupt or uses overlayfs features beyond whiteouts and opaque directories, or when `out`
 /// cannot be written.
 pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
+    let same = |layer: &Arc<Reader>| {
+        let info = layer.info();
+        info.compression == options.options.codec.id() && info.block_size == options.options.block_size
+    };
+    let copied: Vec<bool> = layers.iter().map(same).collect();
+    merge_some(layers, &copied, out, options)
+}
+
+/// As [`merge`], but compresses everything anew, also where a layer has the codec and block size of the result: for
+/// another level, as of a release that is read more often than it is made.
+///
+/// # Errors
+/// As [`merge`].
+pub fn recompress(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
+    merge_some(layers, &vec![false; layers.len()], out, options)
+}
+
+/// Merges; `copied` tells the layers whose blocks are copied.
+fn merge_some(layers: &[Arc<Reader>], copied: &[bool], out: File, options: &MergeOptions) -> Result<Summary, Error> {
     let overlay = match options.keep_whiteouts {
         true => Overlay::part(layers.to_vec()),
         false => Overlay::new(layers.to_vec()),
     };
     let mut writer = Writer::create(out, options.options.clone())?;
-    let live = Live::collect(&overlay, &options.options)?;
+    let live = Live::collect(&overlay, copied)?;
     let stored = Stored::copy(&live, layers, &mut writer)?;
     let mut merger = Merger { writer, live, stored, layers, names: HashMap::new(), sealed: HashSet::new() };
     if merger.live.compresses_again() {
@@ -62,7 +81,9 @@ pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Resul
         let (path, node) = visit?;
         merger.add(path, &node)?;
     }
-    merger.writer.finish()
+    let mut summary = merger.writer.finish()?;
+    summary.recompressed = (0..).zip(copied).filter(|(_, copied)| !**copied).map(|(layer, _)| layer).collect();
+    Ok(summary)
 }
 
 struct Merger<'a> {

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
@@ -26,6 +27,8 @@ const FRAGMENT_CACHE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) file: File,
+    /// Bytes read so far, however often.
+    pub(super) read: AtomicU64,
     pub(super) info: Info,
     /// Where data and fragment blocks may lie.
     pub(super) data: Range<u64>,
@@ -75,6 +78,7 @@ impl Image {
             fragments: Mutex::new(Cache::new(FRAGMENT_CACHE)),
             decompressors: Mutex::new(vec![Decompressor::new(info.compression)?]),
             file,
+            read: AtomicU64::new(0),
             info,
         };
         image.load_tables(&superblock)?;
@@ -121,6 +125,7 @@ impl Image {
         if end.is_none() {
             return Err(Error::corrupt(table, offset, "it lies beyond the end of the image"));
         }
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.file.read_exact_at(buffer, offset).map_err(Error::io("read the image"))
     }
 

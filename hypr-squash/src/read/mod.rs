@@ -15,6 +15,7 @@ mod xattrs;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use file::{FileReader, Piece};
 use image::Image;
@@ -159,6 +160,12 @@ impl Reader {
     /// Fails when the range is not wholly inside the image.
     pub fn read_raw(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         self.image.read_at(Table::Data, offset, buffer)
+    }
+
+    /// Bytes of the image that all clones of this reader have read so far: with [`Info::bytes_used`], how far something
+    /// that reads everything once has come.
+    pub fn bytes_read(&self) -> u64 {
+        self.image.read.load(Ordering::Relaxed)
     }
 
     /// The file that holds the image, positioned anywhere.

@@ -111,6 +111,7 @@ impl Finish<'_> {
             inodes: numbering.count,
             dead_bytes: (data_end - self.data_start).saturating_sub(live),
             duplicate_bytes: self.contents.duplicate_bytes,
+            recompressed: Vec::new(),
             lent_bytes: self.ledger.lent,
             index,
         })

@@ -89,6 +89,8 @@ pub struct Summary {
     pub dead_bytes: u64,
     /// Bytes of content that did not have to be stored again because an equal file was there.
     pub duplicate_bytes: u64,
+    /// Layers that a merge read and compressed again, by their place in the stack; the others were copied from.
+    pub recompressed: Vec<usize>,
     /// Stored bytes of the image that earlier images lent, see [`Writer::lend_from`].
     pub lent_bytes: u64,
     /// Content and place of every regular file.
@@ -277,6 +279,9 @@ fn compressor_options(codec: Codec) -> Option<Vec<u8>> {
         Codec::Lz4 => &[1, 0],
         Codec::Zstd { level } => &[u32::try_from(level.clamp(1, 22)).unwrap_or(1)],
         Codec::Gzip { .. } => return None,
+        // A dictionary of one block and no filters are what readers assume.
+        #[cfg(feature = "xz")]
+        Codec::Xz { .. } => return None,
     };
     Some(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }

@@ -13,7 +13,7 @@ use super::committer::{self, Block, Ledger, Message, Numbered, Slot};
 use super::output::Output;
 use super::pool::Pool;
 use crate::compress::Compressor;
-use crate::{Codec, Error, Options, Reader};
+use crate::{Error, Options, Reader};
 
 /// Memory that blocks under way may take, two buffers each.
 const MEMORY: usize = 32 << 20;
@@ -49,6 +49,8 @@ impl Pipeline {
     pub(super) fn start(output: Output, options: &Options) -> Result<Self, Error> {
         let threads = options.threads.get();
         let window = (3 * threads + 4).min(MEMORY / (2 * options.block_size.len())).max(threads + 1);
+        #[cfg(test)]
+        let window = options.disturbance.window.unwrap_or(window);
         let (give_ticket, tickets) = bounded(window);
         for _ in 0..window {
             give_ticket.send(()).expect("the channel has room for the window");
@@ -70,8 +72,9 @@ impl Pipeline {
             move || committer::run(output, &take_message, &give_ticket, &pool)
         })?);
         for _ in 0..threads {
-            let (take_job, messages, pool, codec) = (take_job.clone(), messages.clone(), pool.clone(), options.codec);
-            pipeline.workers.push(spawn("squashfs-compress", move || work(codec, &take_job, &messages, &pool))?);
+            let (take_job, messages, pool, options) =
+                (take_job.clone(), messages.clone(), pool.clone(), options.clone());
+            pipeline.workers.push(spawn("squashfs-compress", move || work(&options, &take_job, &messages, &pool))?);
         }
         Ok(pipeline)
     }
@@ -151,9 +154,11 @@ impl Drop for Pipeline {
     }
 }
 
-fn work(codec: Codec, jobs: &Receiver<Job>, messages: &Sender<Numbered>, pool: &Pool) {
-    let mut compressor = Compressor::new(codec);
+fn work(options: &Options, jobs: &Receiver<Job>, messages: &Sender<Numbered>, pool: &Pool) {
+    let mut compressor = Compressor::new(options.codec);
     for Job { number, slot, bytes, used } in jobs {
+        #[cfg(test)]
+        options.disturbance.wait(number);
         let message = match compressor.as_mut() {
             Ok(compressor) => match compressor.compress(&bytes[..used]) {
                 Ok(Some(compressed)) => {
