@@ -4,14 +4,19 @@
 //! already. It is written beside an image and is never trusted further than its entries agree with the image's own
 //! tables.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use crate::{Digest, Error, FragmentEntry, StoredSize};
 
 /// The content digests of all regular files of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     entries: Vec<Entry>,
     fragments: Vec<PackedFragment>,
     encoder: Option<String>,
+    image: Digest,
 }
 
 /// A fragment block and how much was packed into it.
@@ -44,8 +49,39 @@ pub struct Entry {
 }
 
 impl Index {
-    pub(crate) fn new(entries: Vec<Entry>, fragments: Vec<PackedFragment>, encoder: Option<String>) -> Self {
-        Self { entries, fragments, encoder }
+    const MAGIC: &[u8] = b"hypr squashfs index 3\n";
+
+    pub(crate) fn new(
+        entries: Vec<Entry>,
+        fragments: Vec<PackedFragment>,
+        encoder: Option<String>,
+        image: Digest,
+    ) -> Self {
+        Self { entries, fragments, encoder, image }
+    }
+
+    /// BLAKE3 of the file that the index describes.
+    pub fn image(&self) -> Digest {
+        self.image
+    }
+
+    /// Whether the index describes this very file, all of which is read. An index that may be stale must not be used
+    /// unasked: two contents of one length can lie in one place.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub fn describes(&self, file: &File) -> Result<bool, Error> {
+        let (mut hasher, mut buffer, mut offset) = (blake3::Hasher::new(), vec![0; 1 << 20], 0);
+        loop {
+            let read = match file.read_at(&mut buffer, offset) {
+                Ok(0) => return Ok(hasher.finalize() == self.image),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io("read the image")(error)),
+            };
+            hasher.update(&buffer[..read]);
+            offset += read as u64;
+        }
     }
 
     /// All fragment blocks in the order of the image's table.
@@ -67,7 +103,8 @@ impl Index {
     /// The index as bytes, for a file beside the image.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(Self::MAGIC);
+        out.extend_from_slice(self.image.as_bytes());
         let encoder = self.encoder.as_deref().unwrap_or_default();
         put_length(&mut out, encoder.len());
         out.extend_from_slice(encoder.as_bytes());
@@ -113,9 +150,10 @@ impl Index {
             return Err(damaged());
         }
         let mut input = Input(body);
-        if input.take(MAGIC.len()).ok_or_else(damaged)? != MAGIC {
+        if input.take(Self::MAGIC.len()).ok_or_else(damaged)? != Self::MAGIC {
             return Err(Error::Index { reason: "it is of another version" });
         }
+        let image = Digest::from_bytes(input.array().ok_or_else(damaged)?);
         let encoder = input.text().ok_or_else(damaged)?;
         let encoder = (!encoder.is_empty()).then(|| encoder.to_owned());
         let count = input.number().ok_or_else(damaged)?;
@@ -133,11 +171,9 @@ impl Index {
         for _ in 0..count {
             fragments.push(input.fragment().ok_or_else(damaged)?);
         }
-        if input.0.is_empty() { Ok(Self { entries, fragments, encoder }) } else { Err(damaged()) }
+        if input.0.is_empty() { Ok(Self { entries, fragments, encoder, image }) } else { Err(damaged()) }
     }
 }
-
-const MAGIC: &[u8] = b"hypr squashfs index 3\n";
 
 /// How many times longer than the index all paths together may be.
 const PATH_GROWTH: usize = 64;
@@ -217,7 +253,7 @@ mod tests {
         let entries = vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)];
         let packed =
             |filled| PackedFragment { entry: FragmentEntry { start: 1 << 33, size: StoredSize::raw(7) }, filled };
-        Index::new(entries, vec![packed(Some(7)), packed(None)], Some("zstd 3".to_owned()))
+        Index::new(entries, vec![packed(Some(7)), packed(None)], Some("zstd 3".to_owned()), blake3::hash(b"image"))
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{XattrFlags, setxattr};
+
 use hypr_tests::{Layer, Mounted, Project, Run, Tree, World};
 
 /// A folder with files small and big, links, and a hole.
@@ -130,6 +132,86 @@ fn layers_are_merged_with_their_deletions() {
     let again = world.path("again");
     world.hypr(["squashfs", "merge", "-o"]).args([&again, &files[0], &group]).ok();
     assert!(fs::read(&merged).unwrap() == fs::read(&again).unwrap(), "merging in groups changes nothing");
+}
+
+#[test]
+fn recompressing_gives_a_smaller_image_of_the_same_tree() {
+    let world = World::new();
+    let text = "all work and no play makes a long book; ".repeat(20_000);
+    let project = folder(&world).file("text", &text);
+    let image = pack(&world, project.path(), "image", &["--level", "1"]);
+    let small = world.path("small");
+    let line = ["squashfs", "recompress", "--compressor", "zstd", "--level", "15", "-o"];
+    world.hypr(line).args([&small, &image]).ok();
+    let length = |path: &Path| fs::metadata(path).unwrap().len();
+    assert!(length(&small) < length(&image));
+    let copy = world.path("copy");
+    Run::new("unsquashfs").args(["-quiet", "-no-progress", "-dest"]).args([&copy, &small]).ok();
+    Run::new("diff").args(["--recursive", "--no-dereference"]).args([project.path(), &copy]).ok();
+}
+
+#[test]
+fn an_index_beside_a_layer_saves_reading_and_changes_nothing() {
+    let world = World::new();
+    let project = folder(&world);
+    let plain = pack(&world, project.path(), "plain", &[]);
+    let image = pack(&world, project.path(), "image", &["--index"]);
+    let merge = |layers: &[&Path], name: &str| {
+        let output = world.path(name);
+        let finished = world.hypr(["squashfs", "merge", "-o"]).args([&output]).args(layers).ok();
+        (fs::read(output).unwrap(), finished.err())
+    };
+    let (expected, _) = merge(&[&plain, &plain], "without");
+    assert!(merge(&[&image, &image], "with") == (expected.clone(), String::new()), "an index changes the result");
+    // An index that was left behind when its image was replaced.
+    fs::rename(world.path("image.index"), world.path("plain.index")).unwrap();
+    fs::copy(&image, &plain).unwrap();
+    let bytes = fs::read(&plain).unwrap();
+    fs::write(&plain, [&bytes[..], &[0; 4096]].concat()).unwrap();
+    let (merged, warning) = merge(&[&plain, &plain], "stale");
+    assert!(merged == expected, "a stale index was used");
+    assert!(warning.contains("plain.index"), "{warning}");
+    fs::write(world.path("plain.index"), "no index").unwrap();
+    let (merged, warning) = merge(&[&plain], "broken");
+    assert!(warning.contains("plain.index") && !merged.is_empty(), "{warning}");
+}
+
+#[test]
+fn a_layer_of_another_codec_is_named_when_it_is_merged() {
+    let world = World::new();
+    let project = folder(&world);
+    let layers = [&[][..], &["--codec", "gzip"]].map(|flags| {
+        let name = format!("layer{}", flags.len());
+        pack(&world, project.path(), &name, flags)
+    });
+    let merged = world.path("merged");
+    let warning = world.hypr(["squashfs", "merge", "-o"]).args([&merged]).args(&layers).ok().err();
+    assert!(warning.contains("layer2") && !warning.contains("layer0"), "{warning}");
+}
+
+#[test]
+fn strict_packing_refuses_what_an_image_cannot_hold() {
+    let world = World::new();
+    let project = world.project("not a Dockerfile").file("file", "text");
+    // Version 2; owner, user 1234, group, mask and others, each with tag, permissions and id.
+    let entries =
+        [(0x01_u16, 6_u16, u32::MAX), (0x02, 4, 1234), (0x04, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 4, u32::MAX)];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(permissions.to_le_bytes());
+        acl.extend(id.to_le_bytes());
+    }
+    let name = "system.posix_acl_access";
+    if setxattr(project.path().join("file"), name, &acl, XattrFlags::empty()).is_err() {
+        return eprintln!("skipped: no access control lists here");
+    }
+    let output = world.path("image");
+    let line = |flags: &[&str]| world.hypr(["squashfs", "pack", "-o"]).args([&output, project.path()]).args(flags);
+    let error = line(&["--strict"]).fails(1).error();
+    assert!(error.contains("file"), "{error}");
+    assert!(!output.exists(), "half a result");
+    assert!(line(&[]).ok().err().contains("access control list"));
 }
 
 #[test]

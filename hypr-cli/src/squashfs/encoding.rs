@@ -9,9 +9,9 @@ use hypr_squash::{BlockSize, Codec, Options};
 #[command(next_help_heading = "Encoding")]
 pub(super) struct EncodingArgs {
     /// Compressor of data and tables.
-    #[arg(long, value_enum, default_value_t = CodecArg::Zstd)]
+    #[arg(long, value_enum, visible_alias = "compressor", default_value_t = CodecArg::Zstd)]
     codec: CodecArg,
-    /// Compression level: 1 to 22 for zstd (default 3), 1 to 9 for gzip (default 6).
+    /// Compression level: 1 to 22 for zstd (default 3), 1 to 9 for gzip and, where built in, xz (default 6).
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=22))]
     level: Option<u8>,
     /// Bytes per data block, a power of two from 4K to 1M.
@@ -30,6 +30,8 @@ enum CodecArg {
     Zstd,
     Lz4,
     Gzip,
+    #[cfg(feature = "xz")]
+    Xz,
 }
 
 impl EncodingArgs {
@@ -39,6 +41,10 @@ impl EncodingArgs {
             (CodecArg::Zstd, level) => Codec::Zstd { level: level.map_or(3, i32::from) },
             (CodecArg::Gzip, Some(10..)) => return Err("--level is at most 9 for gzip".to_owned()),
             (CodecArg::Gzip, level) => Codec::Gzip { level: level.map_or(6, u32::from) },
+            #[cfg(feature = "xz")]
+            (CodecArg::Xz, Some(10..)) => return Err("--level is at most 9 for xz".to_owned()),
+            #[cfg(feature = "xz")]
+            (CodecArg::Xz, level) => Codec::Xz { level: level.map_or(6, u32::from) },
             (CodecArg::Lz4, None) => Codec::Lz4,
             (CodecArg::Lz4, Some(_)) => return Err("lz4 has no levels".to_owned()),
         };

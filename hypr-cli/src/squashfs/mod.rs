@@ -4,6 +4,7 @@ mod encoding;
 mod error;
 mod listing;
 mod make;
+mod progress;
 mod read;
 
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum SquashfsCommand {
     Pack(PackArgs),
     /// Merge layers into one image, copying compressed data as it is.
     Merge(MergeArgs),
+    /// Compress an image anew, with another compressor or level.
+    Recompress(RecompressArgs),
     /// List everything in an image, or below a path of it.
     Ls(LsArgs),
     /// Write files of an image to standard output.
@@ -50,13 +53,30 @@ struct PackArgs {
     /// How deletions are written down in the archive. Defaults to none.
     #[arg(long, value_enum)]
     whiteouts: Option<WhiteoutsArg>,
+    /// Fail where an image cannot hold something, such as POSIX access control lists, instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+    /// Write the image's index beside it, as FILE with the extension `.index`: later merges need not read the content.
+    #[arg(long)]
+    index: bool,
+    #[command(flatten)]
+    encoding: EncodingArgs,
+}
+
+#[derive(Debug, Args)]
+struct RecompressArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The image to write; an existing file is replaced once the new one is complete.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
     #[command(flatten)]
     encoding: EncodingArgs,
 }
 
 #[derive(Debug, Args)]
 struct MergeArgs {
-    /// The layers, lowest first.
+    /// The layers, lowest first. An index that lies beside a layer saves reading its content.
     #[arg(required = true, value_name = "LAYER")]
     layers: Vec<PathBuf>,
     /// The image to write; an existing file is replaced once the new one is complete.
@@ -65,6 +85,9 @@ struct MergeArgs {
     /// Keep whiteouts and opaque directories, for an image that will lie on other layers.
     #[arg(long)]
     keep_whiteouts: bool,
+    /// Write the image's index beside it, as FILE with the extension `.index`.
+    #[arg(long)]
+    index: bool,
     #[command(flatten)]
     encoding: EncodingArgs,
 }
@@ -140,6 +163,7 @@ impl SquashfsArgs {
         match self.command {
             SquashfsCommand::Pack(arguments) => make::pack(&arguments),
             SquashfsCommand::Merge(arguments) => make::merge(&arguments),
+            SquashfsCommand::Recompress(arguments) => make::recompress(&arguments),
             SquashfsCommand::Ls(arguments) => Ok(listing::list(&arguments)?),
             SquashfsCommand::Cat(arguments) => Ok(read::cat(&arguments)?),
             SquashfsCommand::Extract(arguments) => Ok(read::extract(&arguments)?),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use hypr_squash::{Denied, ExtractOptions, FileType, Overlay, Owners};
 
-use super::make::open;
+use super::make::{open, reading};
+use super::progress::watch;
 use super::{CatArgs, ExtractArgs, Format, ImageArgs, InfoArgs, SquashfsError, StdoutError};
 use crate::failure::warn;
 
@@ -43,7 +44,7 @@ pub(super) fn cat(arguments: &CatArgs) -> Result<(), SquashfsError> {
 
 /// Extracts everything, deletions of a layer included.
 pub(super) fn extract(arguments: &ExtractArgs) -> Result<(), SquashfsError> {
-    let reader = open(&arguments.image.image)?;
+    let reader = Arc::new(open(&arguments.image.image)?);
     let target = &arguments.directory;
     fs::create_dir_all(target).map_err(SquashfsError::output(target))?;
     let directory = File::open(target).map_err(SquashfsError::open(target))?;
@@ -51,8 +52,9 @@ pub(super) fn extract(arguments: &ExtractArgs) -> Result<(), SquashfsError> {
         true => ExtractOptions::default(),
         false => ExtractOptions { owners: Owners::Ignore, denied: Denied::Skip, ..ExtractOptions::default() },
     };
-    let done =
-        hypr_squash::extract(&reader, &directory, &options).map_err(SquashfsError::image("extract into", target))?;
+    let (total, read) = reading(std::slice::from_ref(&reader));
+    let done = watch("extracting", Some(total), read, || hypr_squash::extract(&reader, &directory, &options))
+        .map_err(SquashfsError::image("extract into", target))?;
     for (count, what) in [(done.skipped_devices, "devices"), (done.skipped_xattrs, "extended attributes")] {
         if count > 0 {
             warn(&format!("{what} that only root can make were left out: {count}"));
@@ -63,8 +65,10 @@ pub(super) fn extract(arguments: &ExtractArgs) -> Result<(), SquashfsError> {
 
 /// Reads everything and says how much that was.
 pub(super) fn verify(arguments: &ImageArgs) -> Result<(), SquashfsError> {
-    let reader = open(&arguments.image)?;
-    let report = hypr_squash::verify(&reader).map_err(SquashfsError::image("verify", &arguments.image))?;
+    let reader = Arc::new(open(&arguments.image)?);
+    let (total, read) = reading(std::slice::from_ref(&reader));
+    let report = watch("verifying", Some(total), read, || hypr_squash::verify(&reader))
+        .map_err(SquashfsError::image("verify", &arguments.image))?;
     let (paths, inodes, bytes) = (report.paths, report.inodes, report.content_bytes);
     let line = format!("{paths} paths, {inodes} inodes, {bytes} bytes of content: no fault found\n");
     io::stdout().write_all(line.as_bytes()).map_err(StdoutError)?;

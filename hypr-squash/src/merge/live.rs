@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
+use super::keys::Keys;
 use crate::overlay::Identity;
 use crate::{Digest, Error, FileType, Overlay};
 
@@ -15,9 +16,19 @@ pub(super) struct Live {
     pub(super) layers: Vec<Data>,
 }
 
+/// When two files count as equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Equality {
+    /// When their contents are: what no index knows is read and decompressed for that.
+    Content,
+    /// When no index says otherwise, only if the same bytes are stored for them, or the same place is theirs.
+    Stored,
+}
+
 /// A file that is left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct File {
+    /// That of the content, or what stands for it where files are compared as they are stored.
     pub(super) digest: Digest,
     /// Whether its stored bytes are copied; otherwise a file of equal content comes before it.
     pub(super) copied: bool,
@@ -34,10 +45,11 @@ pub(super) struct Data {
 
 impl Live {
     /// Goes through all files; `can_copy` tells the layers whose blocks are copied.
-    pub(super) fn collect(overlay: &Overlay, can_copy: &[bool]) -> Result<Self, Error> {
+    pub(super) fn collect(overlay: &Overlay, can_copy: &[bool], equality: Equality) -> Result<Self, Error> {
         let mut layers: Vec<Data> = can_copy.iter().map(|_| Data::default()).collect();
         let mut files = HashMap::new();
         let mut contents = HashSet::new();
+        let mut keys = Keys::new(overlay.layers());
         for visit in overlay.walk() {
             let (_, node) = visit?;
             let (Some(inode), Some(identity)) = (node.inode(), node.identity()) else { continue };
@@ -45,11 +57,14 @@ impl Live {
             if !is_stored || !can_copy[identity.layer] || files.contains_key(&identity) {
                 continue;
             }
-            let digest = inode.content_digest()?;
+            let extent = inode.extent()?;
+            let digest = match equality {
+                Equality::Content => inode.content_digest()?,
+                Equality::Stored => keys.key(identity.layer, inode, &extent)?,
+            };
             let copied = contents.insert((digest, node.size()));
             files.insert(identity, File { digest, copied });
             if copied {
-                let extent = inode.extent()?;
                 let data = &mut layers[identity.layer];
                 if extent.stored() > 0 {
                     data.blocks.push(extent.start..extent.start + extent.stored());

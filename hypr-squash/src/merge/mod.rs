@@ -9,6 +9,7 @@
 //! in an image; with another codec, it converts it.
 
 mod fragment;
+mod keys;
 mod live;
 mod stored;
 #[cfg(test)]
@@ -18,12 +19,12 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
-use live::Live;
+use live::{Equality, Live};
 use stored::Stored;
 
 use crate::overlay::{Identity, Node};
 use crate::write::{StoredFile, Tail};
-use crate::{Error, FileType, Kind, Options, Overlay, Reader, Summary, Writer};
+use crate::{Digest, Error, FileType, Kind, Options, Overlay, Reader, Summary, Writer};
 
 /// How [`merge`] makes an image.
 #[derive(Debug, Clone, Default)]
@@ -43,12 +44,40 @@ pub struct MergeOptions {
 /// Fails when a layer is corrupt or uses overlayfs features beyond whiteouts and opaque directories, or when `out`
 /// cannot be written.
 pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
-    let same = |layer: &Arc<Reader>| {
-        let info = layer.info();
-        info.compression == options.options.codec.id() && info.block_size == options.options.block_size
-    };
-    let copied: Vec<bool> = layers.iter().map(same).collect();
-    merge_some(layers, &copied, out, options)
+    merge_some(layers, &copied_from(layers, options), Equality::Content, out, options)
+}
+
+/// As [`merge`], but decompresses nothing to find equal files: those that no index knows are stored once only where
+/// they are stored alike, or were in their layer. That is several times as fast for layers without an index, and the
+/// result may be larger where layers share short files.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_stored(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<StoredSummary, Error> {
+    let summary = merge_some(layers, &copied_from(layers, options), Equality::Stored, out, options)?;
+    Ok(StoredSummary {
+        file_digest: summary.file_digest,
+        bytes: summary.bytes,
+        bytes_used: summary.bytes_used,
+        inodes: summary.inodes,
+        recompressed: summary.recompressed,
+    })
+}
+
+/// What is known of an image of [`merge_stored`], which never saw the contents of its files.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredSummary {
+    /// BLAKE3 of all bytes of the file.
+    pub file_digest: Digest,
+    /// Bytes of the file, padding included.
+    pub bytes: u64,
+    /// Bytes of the file without padding.
+    pub bytes_used: u64,
+    /// Number of inodes.
+    pub inodes: u32,
+    /// Layers that were read and compressed again, by their place in the stack; the others were copied from.
+    pub recompressed: Vec<usize>,
 }
 
 /// As [`merge`], but compresses everything anew, also where a layer has the codec and block size of the result: for
@@ -57,17 +86,32 @@ pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Resul
 /// # Errors
 /// As [`merge`].
 pub fn recompress(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
-    merge_some(layers, &vec![false; layers.len()], out, options)
+    merge_some(layers, &vec![false; layers.len()], Equality::Content, out, options)
+}
+
+/// The layers whose blocks can be copied.
+fn copied_from(layers: &[Arc<Reader>], options: &MergeOptions) -> Vec<bool> {
+    let same = |layer: &Arc<Reader>| {
+        let info = layer.info();
+        info.compression == options.options.codec.id() && info.block_size == options.options.block_size
+    };
+    layers.iter().map(same).collect()
 }
 
 /// Merges; `copied` tells the layers whose blocks are copied.
-fn merge_some(layers: &[Arc<Reader>], copied: &[bool], out: File, options: &MergeOptions) -> Result<Summary, Error> {
+fn merge_some(
+    layers: &[Arc<Reader>],
+    copied: &[bool],
+    equality: Equality,
+    out: File,
+    options: &MergeOptions,
+) -> Result<Summary, Error> {
     let overlay = match options.keep_whiteouts {
         true => Overlay::part(layers.to_vec()),
         false => Overlay::new(layers.to_vec()),
     };
     let mut writer = Writer::create(out, options.options.clone())?;
-    let live = Live::collect(&overlay, copied)?;
+    let live = Live::collect(&overlay, copied, equality)?;
     let stored = Stored::copy(&live, layers, &mut writer)?;
     let mut merger = Merger { writer, live, stored, layers, names: HashMap::new(), sealed: HashSet::new() };
     if merger.live.compresses_again() {

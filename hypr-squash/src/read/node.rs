@@ -246,7 +246,7 @@ impl Node {
     /// Fails when the content cannot be read.
     pub fn content_digest(&self) -> Result<Digest, Error> {
         let extent = self.extent()?;
-        if let Some(digest) = self.image.sidecar.digest(self.inode_number(), &extent) {
+        if let Some(digest) = self.indexed_digest(&extent) {
             return Ok(digest);
         }
         let mut reader = FileReader::open(Arc::clone(&self.image), extent);
@@ -262,6 +262,11 @@ impl Node {
             };
         }
         Ok(hasher.finalize())
+    }
+
+    /// The content's digest as far as the sidecar index knows it.
+    pub(crate) fn indexed_digest(&self, extent: &FileExtent) -> Option<Digest> {
+        self.image.sidecar.digest(self.inode_number(), extent)
     }
 
     /// The position of the inode as other tables have it.

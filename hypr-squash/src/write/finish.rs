@@ -75,7 +75,7 @@ impl Finish<'_> {
         let (_, id_table) = write_lookup_table(&mut output, codec, &entries)?;
         let xattr_table = xattrs.finish(&mut output)?;
 
-        let (content_digest, index, live) = self.describe(&numbering);
+        let (content_digest, entries, live) = self.describe(&numbering);
         let block_size = self.options.block_size;
         let mut flags = format::flags::DUPLICATES | format::flags::EXPORTABLE;
         if super::has_compressor_options(codec) {
@@ -113,7 +113,7 @@ impl Finish<'_> {
             duplicate_bytes: self.contents.duplicate_bytes,
             recompressed: Vec::new(),
             lent_bytes: self.ledger.lent,
-            index,
+            index: Index::new(entries, self.packed_fragments(), self.encoder.clone(), file_digest),
         })
     }
 
@@ -287,8 +287,8 @@ impl Finish<'_> {
         (holes - excess).min(content.size.saturating_sub(1))
     }
 
-    /// The content digest, the sidecar index, and the bytes of data that are alive.
-    fn describe(&self, numbering: &Numbering) -> (Digest, Index, u64) {
+    /// The content digest, the entries of the sidecar index, and the bytes of data that are alive.
+    fn describe(&self, numbering: &Numbering) -> (Digest, Vec<Entry>, u64) {
         let mut hasher = TreeHasher::new(self.options.volatile_from);
         let mut entries = Vec::new();
         let mut first_names: HashMap<InodeIndex, Vec<u8>> = HashMap::new();
@@ -335,7 +335,7 @@ impl Finish<'_> {
             }
             stack.extend(self.children(at).rev().map(|(name, child)| (join(&path, name), child)));
         }
-        (hasher.finish(), Index::new(entries, self.packed_fragments(), self.encoder.clone()), self.live_bytes(&is_live))
+        (hasher.finish(), entries, self.live_bytes(&is_live))
     }
 
     /// All fragment blocks with what was packed into them.

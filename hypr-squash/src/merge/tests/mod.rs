@@ -227,12 +227,72 @@ fn layers_of_other_codecs_and_block_sizes_are_compressed_again() {
     ];
     let expected = listing(&Overlay::new(layers.to_vec()));
     for options in [Options::default(), small, Options { codec: Codec::Lz4, ..Options::default() }] {
-        let (reader, _, _) = merged(&layers, &MergeOptions { options: options.clone(), keep_whiteouts: false });
+        let (reader, summary, _) = merged(&layers, &MergeOptions { options: options.clone(), keep_whiteouts: false });
         assert_eq!(listing(&one(&reader)), expected);
         assert_eq!(reader.info().compression, options.codec.id());
         assert_eq!(reader.info().block_size, options.block_size);
         assert_all_live(&reader);
+        let same = |layer: &&crate::Reader| {
+            layer.info().compression == options.codec.id() && layer.info().block_size == options.block_size
+        };
+        let others = layers.iter().map(|layer| &**layer).enumerate().filter(|(_, layer)| !same(layer));
+        assert_eq!(summary.recompressed, others.map(|(place, _)| place).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn files_that_are_stored_alike_are_found_without_an_index() {
+    let unknown = |fill: &dyn Fn(&mut crate::Writer) -> Result<(), crate::Error>| {
+        let reader = image(fill);
+        std::sync::Arc::new(crate::Reader::open(reader.file().try_clone().unwrap()).unwrap())
+    };
+    let (long, short) = (noise(1, 300_000), noise(2, 5000));
+    let lower = unknown(&|writer| {
+        writer.add_file(b"a", &metadata(0o644), &mut &long[..])?;
+        writer.add_file(b"b", &metadata(0o644), &mut &noise(3, 300_000)[..])?;
+        writer.add_file(b"c", &metadata(0o644), &mut &short[..])?;
+        writer.add_file(b"d", &metadata(0o644), &mut &short[..]).map(drop)
+    });
+    let upper = unknown(&|writer| {
+        writer.add_file(b"e", &metadata(0o644), &mut &long[..])?;
+        writer.add_file(b"f", &metadata(0o644), &mut &vec![0; 300_000][..])?;
+        writer.add_special(b"b", &metadata(0), crate::testing::WHITEOUT)
+    });
+    let layers = [lower, upper];
+    let file = tempfile::tempfile().unwrap();
+    let summary = crate::merge_stored(&layers, file.try_clone().unwrap(), &MergeOptions::default()).unwrap();
+    let reader = std::sync::Arc::new(crate::Reader::open(file).unwrap());
+    assert_eq!(listing(&one(&reader)), listing(&Overlay::new(layers.to_vec())));
+    assert!(summary.bytes_used < 300_000 + 5000 + 4096, "{} bytes", summary.bytes_used);
+    crate::verify(&reader).unwrap();
+    let (_, full, _) = merged(&layers, &MergeOptions::default());
+    assert_eq!(full.file_digest, summary.file_digest, "nothing here is equal but stored otherwise");
+}
+
+#[test]
+fn recompressing_changes_the_level_and_nothing_else() {
+    let layer = image(|writer| {
+        for number in 0..20_u32 {
+            let content: Vec<u8> = noise(u64::from(number), 40_000).iter().map(|byte| b'a' + byte % 16).collect();
+            writer.add_file(format!("f{number:02}").as_bytes(), &metadata(0o644), &mut &content[..])?;
+        }
+        writer.add_special(b"deleted", &metadata(0), crate::testing::WHITEOUT)
+    });
+    let options = |level| MergeOptions {
+        options: Options { codec: Codec::Zstd { level }, ..Options::default() },
+        keep_whiteouts: true,
+    };
+    let again = |level| {
+        let file = tempfile::tempfile().unwrap();
+        let summary = crate::recompress(std::slice::from_ref(&layer), file.try_clone().unwrap(), &options(level));
+        (crate::Reader::open(file).unwrap(), summary.unwrap())
+    };
+    let (small, summary) = again(15);
+    assert_eq!(summary.recompressed, [0]);
+    assert_eq!(listing(&Overlay::part(vec![small.into()])), listing(&Overlay::part(vec![layer.clone()])));
+    let (same, summary) = again(3);
+    assert_eq!(summary.bytes_used, layer.info().bytes_used, "the level of the image itself gives the image itself");
+    assert_eq!(same.info(), layer.info());
 }
 
 #[test]
