@@ -320,6 +320,13 @@ fn random_stacks_merge_to_what_the_union_shows() {
         let (whole, _, _) = merged(&layers, &MergeOptions::default());
         assert_eq!(listing(&one(&whole)), expected, "seed {seed}");
         assert_all_live(&whole);
+        let unknown = |layer: &std::sync::Arc<crate::Reader>| {
+            std::sync::Arc::new(crate::Reader::open(layer.file().try_clone().unwrap()).unwrap())
+        };
+        let (file, unknown): (_, Vec<_>) = (tempfile::tempfile().unwrap(), layers.iter().map(unknown).collect());
+        crate::merge_stored(&unknown, file.try_clone().unwrap(), &MergeOptions::default()).unwrap();
+        let stored = std::sync::Arc::new(crate::Reader::open(file).unwrap());
+        assert_eq!(listing(&one(&stored)), expected, "seed {seed}");
         // A group in the middle can be merged first.
         let from = layers.len() / 3;
         let to = (from + 3).min(layers.len());
