@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Plan {
     pub(crate) sandbox: Sandbox,
     pub(crate) process: Process,
-    /// A detached mount for each layer of the kind [`Lower::Mount`](crate::protocol::Lower::Mount), lowest first.
+    /// A detached mount for each layer of the kind [`Lower::Mount`](crate::protocol::Lower::Mount), in their order.
     pub(crate) mounts: Vec<OwnedFd>,
     /// The `cgroup.procs` of the step's control groups.
     pub(crate) cgroups: Vec<OwnedFd>,

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     attributes,
     failure::{Context, Failed},
-    protocol::FailureKind,
+    protocol::{FailureKind, Mount},
 };
 
 /// As many links as the kernel follows in one path.
@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Dev,
     Hosts,
     ResolvConf,
+    /// The mount of this number that the step asks for.
+    Step(usize),
 }
 
 /// A place for one mount.
@@ -34,11 +36,14 @@ pub(crate) struct MountPoint {
     pub(crate) kind: Kind,
     /// The place below the root, with all symbolic links in it resolved.
     pub(crate) resolved: String,
+    is_directory: bool,
     exists: bool,
+    /// Whether it lies in an earlier mount of the step: then it is to be [found there](find_inside).
+    pub(crate) is_inside: bool,
 }
 
-/// Finds the mount points in the image that is mounted at `view`.
-pub(crate) fn find(view: &str) -> Result<Vec<MountPoint>, Failed> {
+/// Finds the mount points in the image that is mounted at `view`, those for `mounts` last.
+pub(crate) fn find(view: &str, mounts: &[Mount]) -> Result<Vec<MountPoint>, Failed> {
     let wanted = [
         (Kind::Proc, "proc"),
         (Kind::Sys, "sys"),
@@ -46,7 +51,61 @@ pub(crate) fn find(view: &str) -> Result<Vec<MountPoint>, Failed> {
         (Kind::Hosts, "etc/hosts"),
         (Kind::ResolvConf, "etc/resolv.conf"),
     ];
-    wanted.into_iter().filter_map(|(kind, path)| find_one(view, kind, path).transpose()).collect()
+    let found = wanted.into_iter().filter_map(|(kind, path)| find_one(view, kind, path).transpose());
+    let mut points: Vec<MountPoint> = found.collect::<Result<_, _>>()?;
+    for (number, mount) in mounts.iter().enumerate() {
+        let point = find_for(view, number, mount, &points)?;
+        points.push(point);
+    }
+    Ok(points)
+}
+
+/// The place for a mount of the step. `points` are those before it.
+fn find_for(view: &str, number: usize, mount: &Mount, points: &[MountPoint]) -> Result<MountPoint, Failed> {
+    let (target, resolved) = resolve_target(view, mount)?;
+    let lies_in =
+        |point: &&MountPoint| matches!(point.kind, Kind::Step(_)) && Path::new(&resolved).starts_with(&point.resolved);
+    let is_inside = points.iter().any(|point| lies_in(&point));
+    let exists = is_inside || exists_as(view, &target, &resolved, mount.is_directory())?;
+    Ok(MountPoint { kind: Kind::Step(number), resolved, is_directory: mount.is_directory(), exists, is_inside })
+}
+
+/// The place below `root`, with everything mounted there that comes before `mount`, for a mount inside of an earlier one.
+/// What is missing is made, if that mount can be written to.
+pub(crate) fn find_inside(root: &str, mount: &Mount) -> Result<String, Failed> {
+    let (target, resolved) = resolve_target(root, mount)?;
+    if !exists_as(root, &target, &resolved, mount.is_directory())? {
+        let action = format!("make a mount point at /{target} in another mount");
+        let place = below(root, &resolved);
+        let directory = if mount.is_directory() { Some(Path::new(&place)) } else { Path::new(&place).parent() };
+        fs::create_dir_all(directory.unwrap_or(Path::new(root))).context(&action)?;
+        if !mount.is_directory() {
+            fs::write(&place, []).context(&action)?;
+        }
+    }
+    Ok(resolved)
+}
+
+/// Where a mount of the step goes: as it was asked for, without the slash, and with links resolved.
+fn resolve_target(root: &str, mount: &Mount) -> Result<(String, String), Failed> {
+    let target = String::from_utf8_lossy(&mount.target).trim_matches('/').to_owned();
+    let resolved = resolve(root, &target).context(&format!("mount on /{target}"))?;
+    match resolved.split('/').next().unwrap_or_default() {
+        "" => Err(refused(&target, "is the root")),
+        "proc" | "sys" | "dev" => Err(refused(&target, "lies in /proc, /sys or /dev, which are the sandbox's own")),
+        _ => Ok((target, resolved)),
+    }
+}
+
+/// Whether `resolved` is there; an error if it is there as something else.
+fn exists_as(root: &str, target: &str, resolved: &str, is_directory: bool) -> Result<bool, Failed> {
+    match fs::symlink_metadata(below(root, resolved)) {
+        Ok(metadata) if metadata.is_dir() && !is_directory => Err(refused(target, "is a directory")),
+        Ok(metadata) if !metadata.is_dir() && is_directory => Err(refused(target, "is not a directory")),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).start_context(&format!("look at /{target} in the image")),
+    }
 }
 
 /// The place for `kind`; `None` for a file that the image wants to have where one of the sandbox's own file systems will
@@ -61,14 +120,8 @@ fn find_one(view: &str, kind: Kind, path: &str) -> Result<Option<MountPoint>, Fa
     if !is_file && resolved != path {
         return Err(refused(path, "is a symbolic link"));
     }
-    let exists = match fs::symlink_metadata(below(view, &resolved)) {
-        Ok(metadata) if is_file && metadata.is_dir() => return Err(refused(path, "is a directory")),
-        Ok(metadata) if !is_file && !metadata.is_dir() => return Err(refused(path, "is not a directory")),
-        Ok(_) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error).start_context(&format!("look at /{path} in the image")),
-    };
-    Ok(Some(MountPoint { kind, resolved, exists }))
+    let exists = exists_as(view, path, &resolved, !is_file)?;
+    Ok(Some(MountPoint { kind, resolved, is_directory: !is_file, exists, is_inside: false }))
 }
 
 /// Makes those of `points` that are missing in `view` below `layer`; tells whether there were any.
@@ -81,9 +134,9 @@ pub(crate) fn make_missing(view: &str, layer: &str, points: &[MountPoint]) -> Re
             make_directory(view, layer, &parent.to_string_lossy()).context(&action)?;
         }
         let place = below(layer, &point.resolved);
-        match point.kind {
-            Kind::Hosts | Kind::ResolvConf => fs::write(&place, []).context(&action)?,
-            _ => make_directory(view, layer, &point.resolved).context(&action)?,
+        match point.is_directory {
+            false => fs::write(&place, []).context(&action)?,
+            true => make_directory(view, layer, &point.resolved).context(&action)?,
         }
     }
     // Last, since making something in a directory changes its time.

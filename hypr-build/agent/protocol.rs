@@ -5,7 +5,7 @@
 //! side trusts a length: a body longer than [`MAX_REQUEST`] or [`MAX_REPORT`] is refused before it is read.
 
 /// What both sides must have in common. Any change of this file's frames changes it.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Bytes before the body of a frame.
 pub(crate) const HEADER: usize = 8;
@@ -31,7 +31,8 @@ impl std::fmt::Display for Malformed {
 
 /// What hypr asks of the agent, in this order: descriptors, [`Sandbox`](Request::Sandbox),
 /// [`IdsMapped`](Request::IdsMapped) when asked for, [`Process`](Request::Process), and once that ended
-/// [`Capture`](Request::Capture) or nothing. The end of the stream, at any time, ends the sandbox.
+/// [`Capture`](Request::Capture) and [`CaptureMount`](Request::CaptureMount) as often as needed. The end of the stream,
+/// at any time, ends the sandbox.
 ///
 /// Or else it asks for work on directories that hold ids of a user namespace: descriptors, [`Unpack`](Request::Unpack)
 /// or [`Remove`](Request::Remove), and [`IdsMapped`](Request::IdsMapped); the answer is [`Report::Done`].
@@ -47,6 +48,8 @@ pub(crate) enum Request {
     Process(Process),
     /// Send the changes.
     Capture,
+    /// Send the changes below the mount of this number, which is one of [`Access::Captured`].
+    CaptureMount(u32),
     /// Unpack a layer. The descriptors are the empty directory it goes to, and a stream of it as tar.
     Unpack,
     /// Remove the tree of this name, if there is one. The descriptor is the directory it is in.
@@ -55,7 +58,7 @@ pub(crate) enum Request {
 
 /// What the sandbox is made of. The descriptors sent before it are, in order: the scratch directory, then for each of
 /// `cgroups` its `cgroup.procs` open for writing and its parent directory, then for each lower of kind
-/// [`Lower::Mount`] a detached mount.
+/// [`Lower::Mount`] a detached mount, those of `lowers` first and then those of each of `mounts`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sandbox {
     /// Whether the agent makes itself a user namespace and waits for [`Request::IdsMapped`].
@@ -74,6 +77,56 @@ pub(crate) struct Sandbox {
     pub(crate) cgroups: Vec<Vec<u8>>,
     /// The layers, lowest first.
     pub(crate) lowers: Vec<Lower>,
+    /// What is mounted for the step besides, in this order.
+    pub(crate) mounts: Vec<Mount>,
+}
+
+/// Something that is mounted in the root for one step. What changes there never shows in the changes of the root.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Where, as an absolute path in the root, whose symbolic links are followed.
+    pub(crate) target: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// What is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// What `source` is in a stack of layers, lowest first: a path without links, or empty for all of it.
+    Tree { lowers: Vec<Lower>, source: Vec<u8>, is_directory: bool, access: Access },
+    /// An empty file system in memory, of so many bytes or, with zero, of the kernel's choice.
+    Tmpfs { size: u64 },
+    /// A file that is no part of any layer.
+    File { content: Vec<u8>, mode: u32, uid: u32, gid: u32 },
+}
+
+/// What may be written to a mounted tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    /// Anything, and it is gone afterwards.
+    Discarded,
+    /// Anything, and it can be asked for.
+    Captured,
+}
+
+impl Mount {
+    /// Whether a directory is mounted.
+    pub(crate) fn is_directory(&self) -> bool {
+        match &self.content {
+            Content::Tree { is_directory, .. } => *is_directory,
+            Content::Tmpfs { .. } => true,
+            Content::File { .. } => false,
+        }
+    }
+
+    /// The layers of a tree.
+    pub(crate) fn lowers(&self) -> &[Lower] {
+        match &self.content {
+            Content::Tree { lowers, .. } => lowers,
+            Content::Tmpfs { .. } | Content::File { .. } => &[],
+        }
+    }
 }
 
 /// An executable file that is no part of the image.
@@ -190,6 +243,7 @@ pub(crate) mod kind {
     pub(crate) const CAPTURE: u8 = 0x85;
     pub(crate) const UNPACK: u8 = 0x86;
     pub(crate) const REMOVE: u8 = 0x87;
+    pub(crate) const CAPTURE_MOUNT: u8 = 0x88;
 }
 
 impl Request {
@@ -201,6 +255,7 @@ impl Request {
             Self::IdsMapped => Encoder::new(kind::IDS_MAPPED).finish(),
             Self::Process(process) => process.encode(),
             Self::Capture => Encoder::new(kind::CAPTURE).finish(),
+            Self::CaptureMount(number) => Encoder::new(kind::CAPTURE_MOUNT).u32(*number).finish(),
             Self::Unpack => Encoder::new(kind::UNPACK).finish(),
             Self::Remove(name) => Encoder::new(kind::REMOVE).bytes(name).finish(),
         }
@@ -215,6 +270,7 @@ impl Request {
             kind::IDS_MAPPED => Self::IdsMapped,
             kind::PROCESS => Self::Process(Process::decode(&mut body)?),
             kind::CAPTURE => Self::Capture,
+            kind::CAPTURE_MOUNT => Self::CaptureMount(body.u32()?),
             kind::UNPACK => Self::Unpack,
             kind::REMOVE => Self::Remove(body.bytes()?),
             _ => return Err(Malformed("a request of an unknown kind")),
@@ -280,12 +336,20 @@ impl Sandbox {
         for program in &self.programs {
             to = to.bytes(&program.path).bytes(&program.content);
         }
-        to = to.len(self.lowers.len());
-        for lower in &self.lowers {
-            to = match lower {
-                Lower::Mount => to.u32(0),
-                Lower::Directory(path) => to.u32(1).bytes(path),
+        to = to.lowers(&self.lowers).len(self.mounts.len());
+        for Mount { target, content } in &self.mounts {
+            to = match content {
+                Content::Tree { lowers, source, is_directory, access } => {
+                    to.u32(0).lowers(lowers).bytes(source).u32((*is_directory).into()).u32(match access {
+                        Access::ReadOnly => 0,
+                        Access::Discarded => 1,
+                        Access::Captured => 2,
+                    })
+                }
+                Content::Tmpfs { size } => to.u32(1).u64(*size),
+                Content::File { content, mode, uid, gid } => to.u32(2).bytes(content).u32(*mode).u32(*uid).u32(*gid),
             };
+            to = to.bytes(target);
         }
         to.finish()
     }
@@ -303,12 +367,25 @@ impl Sandbox {
         for _ in 0..from.count()? {
             sandbox.programs.push(Program { path: from.bytes()?, content: from.bytes()? });
         }
+        sandbox.lowers = from.lowers()?;
         for _ in 0..from.count()? {
-            sandbox.lowers.push(match from.u32()? {
-                0 => Lower::Mount,
-                1 => Lower::Directory(from.bytes()?),
-                _ => return Err(Malformed("a layer of an unknown kind")),
-            });
+            let content = match from.u32()? {
+                0 => Content::Tree {
+                    lowers: from.lowers()?,
+                    source: from.bytes()?,
+                    is_directory: from.flag()?,
+                    access: match from.u32()? {
+                        0 => Access::ReadOnly,
+                        1 => Access::Discarded,
+                        2 => Access::Captured,
+                        _ => return Err(Malformed("an access of an unknown kind")),
+                    },
+                },
+                1 => Content::Tmpfs { size: from.u64()? },
+                2 => Content::File { content: from.bytes()?, mode: from.u32()?, uid: from.u32()?, gid: from.u32()? },
+                _ => return Err(Malformed("a mount of an unknown kind")),
+            };
+            sandbox.mounts.push(Mount { target: from.bytes()?, content });
         }
         Ok(sandbox)
     }
@@ -428,6 +505,17 @@ impl Encoder {
         self
     }
 
+    fn lowers(mut self, lowers: &[Lower]) -> Self {
+        self = self.len(lowers.len());
+        for lower in lowers {
+            self = match lower {
+                Lower::Mount => self.u32(0),
+                Lower::Directory(path) => self.u32(1).bytes(path),
+            };
+        }
+        self
+    }
+
     fn finish(mut self) -> Vec<u8> {
         let length = header(self.0[0], self.0.len() - HEADER);
         self.0[..HEADER].copy_from_slice(&length);
@@ -482,6 +570,15 @@ impl Decoder<'_> {
 
     fn list(&mut self) -> Result<Vec<Vec<u8>>, Malformed> {
         (0..self.count()?).map(|_| self.bytes()).collect()
+    }
+
+    fn lowers(&mut self) -> Result<Vec<Lower>, Malformed> {
+        let lower = |this: &mut Self| match this.u32()? {
+            0 => Ok(Lower::Mount),
+            1 => Ok(Lower::Directory(this.bytes()?)),
+            _ => Err(Malformed("a layer of an unknown kind")),
+        };
+        (0..self.count()?).map(|_| lower(self)).collect()
     }
 
     fn end(&self) -> Result<(), Malformed> {

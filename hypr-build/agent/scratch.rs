@@ -32,19 +32,27 @@ impl Scratch {
         Ok(Self { cgroups: parents.into_iter().zip(cgroups).collect() })
     }
 
-    /// Makes the directories that the overlay needs.
-    pub(crate) fn make_upper(&self) -> Result<fs::File, Failed> {
-        for name in [UPPER, WORK, STAGE] {
+    /// Makes the directories that an overlay called `name` needs, which is empty for the root's.
+    pub(crate) fn make_upper(&self, name: &str) -> Result<fs::File, Failed> {
+        let (upper, work) = (format!("{name}{UPPER}"), format!("{name}{WORK}"));
+        for name in [&upper, &work] {
             fs::create_dir(name).context("make the upper directory")?;
         }
-        fs::set_permissions(UPPER, fs::Permissions::from_mode(0o755)).context("make the upper directory")?;
-        fs::File::open(UPPER).context("open the upper directory")
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).context("make the upper directory")?;
+        fs::File::open(&upper).context("open the upper directory")
+    }
+
+    /// Makes the directory that the init mounts what it works with on.
+    pub(crate) fn make_stage(&self) -> Result<(), Failed> {
+        fs::create_dir(STAGE).context("make the stage")
     }
 
     /// Removes everything, as far as that is possible: nobody is left to hear of an error.
     pub(crate) fn clear(self) {
-        for name in [UPPER, WORK, STAGE] {
-            let _ = remove_tree(name);
+        let entries = fs::read_dir(".").into_iter().flatten().flatten();
+        let names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        for name in names {
+            let _ = remove_tree(&name);
         }
         for (parent, name) in self.cgroups {
             if let Ok(name) = CString::new(name) {

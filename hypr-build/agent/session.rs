@@ -1,6 +1,8 @@
 //! One session with hypr, from hello to the last byte of the changes.
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
     io::{self, BufWriter},
     os::fd::{AsFd, OwnedFd},
 };
@@ -12,7 +14,8 @@ use crate::{
     failure::{Context, Failed},
     init::Plan,
     marks::Marks,
-    protocol::{self, FailureKind, Lower, Report, Request, Sandbox},
+    protocol::{self, Access, Content, FailureKind, Lower, Mount, Report, Request, Sandbox},
+    root::mount_name,
     scratch::Scratch,
     supervise::{self, End},
     sys::{pipe, process},
@@ -41,7 +44,8 @@ pub(crate) fn serve(channel: &mut Channel) -> Result<(), Failed> {
 
 fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> {
     let groups = sandbox.cgroups.len();
-    let mounts = sandbox.lowers.iter().filter(|lower| **lower == Lower::Mount).count();
+    let lowers = sandbox.lowers.iter().chain(sandbox.mounts.iter().flat_map(Mount::lowers));
+    let mounts = lowers.filter(|lower| **lower == Lower::Mount).count();
     let mut descriptors = channel.take_descriptors(1 + 2 * groups + mounts)?;
     let mounts = descriptors.split_off(1 + 2 * groups);
     let cgroups = descriptors.split_off(1);
@@ -67,21 +71,61 @@ fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> 
 }
 
 fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Result<(), Failed> {
-    let upper = scratch.make_upper()?;
-    let mut baseline = Baseline::default();
+    scratch.make_stage()?;
+    let mut root = Upper { directory: scratch.make_upper("")?, baseline: Baseline::default() };
+    let mut mounts = BTreeMap::new();
+    for (number, mount) in (0..).zip(&plan.sandbox.mounts) {
+        if let Content::Tree { access: Access::Discarded | Access::Captured, .. } = mount.content {
+            let directory = scratch.make_upper(&mount_name(number))?;
+            mounts.insert(number, Upper { directory, baseline: Baseline::default() });
+        }
+    }
+    let is_captured: Vec<bool> = plan.sandbox.mounts.iter().map(is_captured).collect();
     let record = |channel: &mut Channel| {
-        baseline = Baseline::record(upper.as_fd()).map_err(|error| error.source).context("read the upper directory")?;
+        root.record()?;
+        mounts.values_mut().try_for_each(Upper::record)?;
         channel.send(&Report::Started)
     };
     let End::Exited(exited) = supervise::run(channel, plan, record)? else { return Ok(()) };
     channel.send(&Report::Exited(exited))?;
-    let Some(request) = channel.receive()? else { return Ok(()) };
-    let Request::Capture = request else { return Err(out_of_order()) };
-    let mut out = BufWriter::with_capacity(protocol::MAX_REPORT, Changes(channel));
-    capture::capture(upper.as_fd(), &Options { marks, baseline: &baseline, skip: &[] }, &mut out)
-        .map_err(|error| Failed::new(FailureKind::Capture, "capture the changes", error.to_string()))?;
-    drop(out);
-    channel.send(&Report::Captured)
+    loop {
+        match channel.receive()? {
+            None => return Ok(()),
+            Some(Request::Capture) => root.capture(channel, marks)?,
+            Some(Request::CaptureMount(number)) if is_captured.get(number as usize) == Some(&true) => {
+                mounts.get(&number).ok_or_else(out_of_order)?.capture(channel, marks)?;
+            }
+            Some(_) => return Err(out_of_order()),
+        }
+    }
+}
+
+fn is_captured(mount: &Mount) -> bool {
+    matches!(mount.content, Content::Tree { access: Access::Captured, .. })
+}
+
+/// The upper directory of an overlay, and what stood in it before the process began.
+struct Upper {
+    directory: File,
+    baseline: Baseline,
+}
+
+impl Upper {
+    fn record(&mut self) -> Result<(), Failed> {
+        let recorded = Baseline::record(self.directory.as_fd()).map_err(|error| error.source);
+        self.baseline = recorded.context("read the upper directory")?;
+        Ok(())
+    }
+
+    /// Sends the changes.
+    fn capture(&self, channel: &mut Channel, marks: Marks) -> Result<(), Failed> {
+        let mut out = BufWriter::with_capacity(protocol::MAX_REPORT, Changes(channel));
+        let options = Options { marks, baseline: &self.baseline, skip: &[] };
+        capture::capture(self.directory.as_fd(), &options, &mut out)
+            .map_err(|error| Failed::new(FailureKind::Capture, "capture the changes", error.to_string()))?;
+        drop(out);
+        channel.send(&Report::Captured)
+    }
 }
 
 /// The first request that is not about descriptors.

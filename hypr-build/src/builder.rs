@@ -15,6 +15,7 @@ use crate::{
     executor::{Executor, Limits, Network},
     plan::{BuildArgs, CacheUse, Outline},
     progress::{ProgressSink, Silent},
+    secret::Secret,
     session::{self, BuiltImage, CheckReport, Target},
 };
 
@@ -43,6 +44,7 @@ pub struct Builder {
     pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
+    pub(crate) secrets: BTreeMap<String, Secret>,
     pub(crate) source_date_epoch: Option<i64>,
     pub(crate) sink: Arc<dyn ProgressSink>,
 }
@@ -111,6 +113,7 @@ impl Builder {
             executor: None,
             network: Network::default(),
             limits: Limits::default(),
+            secrets: BTreeMap::new(),
             source_date_epoch: None,
             sink: Arc::new(Silent),
         }
@@ -224,6 +227,13 @@ impl Builder {
     /// Wall time that each `RUN` may take.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = Some(timeout);
+        self
+    }
+
+    /// Gives `RUN --mount=type=secret,id=ID` a secret. It is in no cache key, layer, history or log: output that holds
+    /// one of 8 bytes or more shows `*****` instead, and a step that writes one into the image fails.
+    pub fn secret(mut self, id: impl Into<String>, secret: Secret) -> Self {
+        self.secrets.insert(id.into(), secret);
         self
     }
 

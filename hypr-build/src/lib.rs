@@ -21,6 +21,8 @@ pub mod progress;
 #[cfg(feature = "build")]
 mod remote;
 #[cfg(feature = "build")]
+mod secret;
+#[cfg(feature = "build")]
 mod session;
 #[cfg(feature = "build")]
 mod snapshot;
@@ -39,6 +41,7 @@ pub use self::{
     plan::{Outline, OutlineArg, OutlineMount, PlanError, Problem},
     progress::{Event, ProgressSink, StepInfo},
     remote::RemoteError,
+    secret::Secret,
     session::{BuiltImage, CheckReport, Target},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},

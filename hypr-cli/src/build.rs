@@ -17,6 +17,7 @@ use crate::{
     output::OutputFile,
     progress::{Progress, Sink, Style},
     root::RootArg,
+    secret::{self, SecretArg},
     stdout,
 };
 
@@ -57,6 +58,9 @@ pub(crate) struct BuildArgs {
     /// `NAME=docker-image://IMAGE`, or the URL of a file or a git repository
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     build_contexts: Vec<String>,
+    /// A secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=NAME]`
+    #[arg(long = "secret", value_name = "SECRET", value_parser = secret::parse)]
+    secrets: Vec<SecretArg>,
     /// The platform to build for
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
@@ -194,6 +198,9 @@ impl BuildArgs {
                 return Err(Failure::Usage(format!("`--build-context {context}` is not NAME=SOURCE")));
             };
             builder = builder.build_context(name, source);
+        }
+        for SecretArg { id, secret } in &self.secrets {
+            builder = builder.secret(id, secret.clone());
         }
         if let Some(target) = &self.target {
             builder = builder.target(target);

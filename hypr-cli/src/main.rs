@@ -16,6 +16,7 @@ mod output;
 mod parse;
 mod progress;
 mod root;
+mod secret;
 mod squashfs;
 mod stdout;
 

@@ -11,6 +11,7 @@ mod copy;
 mod copy_parents;
 mod images;
 mod interrupted;
+mod mounts;
 mod output;
 mod overwritten;
 mod parse;

@@ -12,6 +12,7 @@ pub use self::namespace::NamespaceExecutor;
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
     time::Duration,
 };
 
@@ -60,6 +61,9 @@ pub struct RunStep<'a> {
     /// A program that the Dockerfile itself holds, to be put where `process.args` finds it. It is never part of the
     /// changes.
     pub script: Option<Script<'a>>,
+    /// What is mounted besides, in this order: a mount inside of another comes after it. No change in a mount is part
+    /// of the changes of the snapshot, and neither are the mount points.
+    pub mounts: &'a [Mount],
     /// What network the process has.
     pub network: Network,
     /// What the process may use at most.
@@ -73,6 +77,79 @@ pub struct Script<'a> {
     pub path: &'a str,
     /// The file's content.
     pub content: &'a [u8],
+}
+
+/// Something that is mounted for one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where: an absolute path in the sandbox, not below `/dev`, `/proc` and `/sys`. Links in it are followed; what is
+    /// missing of it is there as long as the process runs.
+    pub target: String,
+    /// What.
+    pub content: MountContent,
+}
+
+/// What is mounted.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MountContent {
+    /// A file or directory of a snapshot.
+    Tree {
+        /// Where it is from.
+        snapshot: Snapshot,
+        /// The path in the snapshot, without links and slashes at the ends; empty for all of it.
+        source: Vec<u8>,
+        /// Whether that is a directory.
+        is_directory: bool,
+        /// What may be written to it.
+        access: MountAccess,
+    },
+    /// An empty file system in memory, of mode 1777.
+    Tmpfs {
+        /// Bytes that it may hold. `None`: as the kernel decides.
+        size: Option<NonZeroU64>,
+    },
+    /// A file that is nowhere but in memory, read-only.
+    Secret {
+        /// Its bytes.
+        content: Arc<[u8]>,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// What may be written to a mounted tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountAccess {
+    /// Nothing.
+    ReadOnly,
+    /// Anything, and it is gone with the step.
+    Discarded,
+    /// Anything, and it goes to [`StepIo::mount_changes`].
+    Captured,
+}
+
+impl std::fmt::Debug for MountContent {
+    /// As it is, but for what is secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tree { snapshot, source, is_directory, access } => f
+                .debug_struct("Tree")
+                .field("snapshot", snapshot)
+                .field("source", &source.escape_ascii().to_string())
+                .field("is_directory", is_directory)
+                .field("access", access)
+                .finish(),
+            Self::Tmpfs { size } => f.debug_struct("Tmpfs").field("size", size).finish(),
+            Self::Secret { mode, uid, gid, .. } => {
+                f.debug_struct("Secret").field("mode", mode).field("uid", uid).field("gid", gid).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 /// What network a `RUN` has.
@@ -112,6 +189,10 @@ pub trait StepIo: Send {
 
     /// Takes the tar of changes. Nothing is written to it when the exit status is not zero.
     fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin);
+
+    /// Takes the tar of changes below the mount of this number, in the notation of [`changes`](Self::changes), whatever
+    /// the exit status is. Called once for each mount of [`MountAccess::Captured`], before the changes of the snapshot.
+    fn mount_changes(&mut self, number: usize) -> &mut (dyn AsyncWrite + Send + Unpin);
 }
 
 /// How a step's process ended.

@@ -115,10 +115,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// [`ExecutorError::Changes`] when `io` does not take them; other errors as the agent reports them.
     pub(crate) async fn capture(&mut self, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::Capture).await?;
+        self.take_changes(io.changes()).await
+    }
+
+    /// Has the changes below the mount of this number captured and passes them to `io`.
+    ///
+    /// # Errors
+    /// As [`capture`](Self::capture).
+    pub(crate) async fn capture_mount(&mut self, number: usize, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
+        self.send(&Request::CaptureMount(u32::try_from(number).unwrap_or(u32::MAX))).await?;
+        self.take_changes(io.mount_changes(number)).await
+    }
+
+    async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
         loop {
             match self.receive(Instant::now() + PATIENCE).await? {
-                Some(Report::Changes(bytes)) => io.changes().write_all(&bytes).await.map_err(ExecutorError::Changes)?,
-                Some(Report::Captured) => return io.changes().shutdown().await.map_err(ExecutorError::Changes),
+                Some(Report::Changes(bytes)) => out.write_all(&bytes).await.map_err(ExecutorError::Changes)?,
+                Some(Report::Captured) => return out.shutdown().await.map_err(ExecutorError::Changes),
                 _ => return Err(out_of_order()),
             }
         }

@@ -91,6 +91,9 @@ pub enum Problem {
     /// `# check=` with something that is no setting of the checks.
     #[error(transparent)]
     Check(#[from] InvalidSettings),
+    /// `RUN --mount` with options that do not go together.
+    #[error("{0}")]
+    Mount(String),
     /// `COPY --from=$X`.
     #[error("--from takes no variables; name a stage with `FROM $IMAGE AS name` and copy from that")]
     VariableInFrom,

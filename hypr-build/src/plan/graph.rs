@@ -56,11 +56,7 @@ pub(crate) struct Step {
 impl Step {
     /// The steps this one waits for.
     pub(crate) fn needs(&self) -> impl Iterator<Item = StepId> {
-        let from = match &self.operation {
-            Operation::Copy(Copy { from: Files::Tree(origin), .. }) => Some(origin),
-            _ => None,
-        };
-        [Some(&self.parent), from].into_iter().flatten().filter_map(|origin| match origin {
+        [&self.parent].into_iter().chain(self.operation.trees()).filter_map(|origin| match origin {
             Origin::Step(id) => Some(*id),
             Origin::Scratch | Origin::Image(_) => None,
         })
@@ -73,6 +69,35 @@ pub(crate) enum Operation {
     Run(Run),
     Copy(Copy),
     Workdir(Workdir),
+}
+
+impl Operation {
+    /// The trees that it takes files from.
+    fn trees(&self) -> impl Iterator<Item = &Origin> {
+        let (copy, mounts) = match self {
+            Self::Copy(copy) => (Some(&copy.from), &[][..]),
+            Self::Run(run) => (None, &run.mounts[..]),
+            Self::Workdir(_) => (None, &[][..]),
+        };
+        let files = copy.into_iter().chain(mounts.iter().filter_map(Mount::files));
+        files.filter_map(|files| match files {
+            Files::Tree(origin) => Some(origin),
+            Files::Context | Files::Named(_) => None,
+        })
+    }
+
+    fn trees_mut(&mut self) -> Vec<&mut Origin> {
+        let files = match self {
+            Self::Copy(copy) => vec![&mut copy.from],
+            Self::Run(run) => run.mounts.iter_mut().filter_map(Mount::files_mut).collect(),
+            Self::Workdir(_) => Vec::new(),
+        };
+        let tree = |files| match files {
+            &mut Files::Tree(ref mut origin) => Some(origin),
+            Files::Context | Files::Named(_) => None,
+        };
+        files.into_iter().filter_map(tree).collect()
+    }
 }
 
 /// `RUN`.
@@ -91,8 +116,84 @@ pub(crate) struct Run {
     /// As `USER` has it.
     pub(crate) user: String,
     pub(crate) network: Network,
+    /// One inside of another comes after it.
+    pub(crate) mounts: Vec<Mount>,
     /// For messages: what the Dockerfile says.
     pub(crate) command: String,
+}
+
+/// `RUN --mount`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Absolute. Empty for a secret that is only a variable, and for an agent's socket in its usual place.
+    pub(crate) target: String,
+    pub(crate) kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MountKind {
+    Bind {
+        from: Files,
+        source: String,
+        writable: bool,
+    },
+    Cache {
+        id: String,
+        /// What a new cache starts with; nothing by default.
+        from: Option<Files>,
+        source: String,
+        sharing: Sharing,
+        read_only: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Tmpfs {
+        size: Option<u64>,
+    },
+    Secret {
+        id: String,
+        required: bool,
+        /// The variable that holds it.
+        env: Option<String>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Ssh {
+        id: String,
+        required: bool,
+    },
+}
+
+/// Who may use a cache at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Everybody.
+    Shared,
+    /// Everybody, but the changes of one alone are kept.
+    Private,
+    /// One after another.
+    Locked,
+}
+
+impl Mount {
+    fn files(&self) -> Option<&Files> {
+        match &self.kind {
+            MountKind::Bind { from, .. } => Some(from),
+            MountKind::Cache { from, .. } => from.as_ref(),
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+        }
+    }
+
+    fn files_mut(&mut self) -> Option<&mut Files> {
+        match &mut self.kind {
+            MountKind::Bind { from, .. } => Some(from),
+            MountKind::Cache { from, .. } => from.as_mut(),
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+        }
+    }
 }
 
 /// The body of a heredoc that is a program of its own.
@@ -191,7 +292,7 @@ impl Graph {
             renumbered.insert(id, self.steps.len());
             step.info.id = self.steps.len();
             renumber(&mut step.parent, &renumbered);
-            if let Operation::Copy(Copy { from: Files::Tree(origin), .. }) = &mut step.operation {
+            for origin in step.operation.trees_mut() {
                 renumber(origin, &renumbered);
             }
             self.steps.push(step);
@@ -202,10 +303,7 @@ impl Graph {
     }
 
     fn images_in_use(&self, target: &Origin) -> BTreeSet<ImageRequest> {
-        let sources = self.steps.iter().filter_map(|step| match &step.operation {
-            Operation::Copy(Copy { from: Files::Tree(origin), .. }) => Some(origin),
-            _ => None,
-        });
+        let sources = self.steps.iter().flat_map(|step| step.operation.trees());
         let parents = self.steps.iter().map(|step| &step.parent);
         parents
             .chain(sources)

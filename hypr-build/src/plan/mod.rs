@@ -10,6 +10,7 @@ mod expand;
 mod from;
 mod graph;
 mod history;
+mod mount;
 mod order;
 mod outline;
 mod path;
@@ -36,7 +37,9 @@ pub use self::{
     outline::{Outline, OutlineArg, OutlineMount},
 };
 pub(crate) use self::{
-    graph::{Copy, Files, Graph, ImageRequest, Operation, Origin, Run, Step, Unpack, Workdir},
+    graph::{
+        Copy, Files, Graph, ImageRequest, Mount, MountKind, Operation, Origin, Run, Sharing, Step, Unpack, Workdir,
+    },
     outline::description,
     variables::BuildArgs,
 };

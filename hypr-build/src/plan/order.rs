@@ -6,10 +6,11 @@ use super::{
     Request,
     error::{PlanError, Problem},
     graph::ImageRequest,
-    stages::{Source, StageBase, Stages},
+    mount::Options,
+    stages::{Source, StageBase, Stages, Task},
 };
 use crate::{
-    dockerfile::{Instruction, Span},
+    dockerfile::{self, Instruction, Span},
     image::ImageConfig,
 };
 
@@ -103,20 +104,40 @@ fn needs(
         StageBase::Image(image) => want(image, this.from.line),
     }
     for task in &stages.tasks(stage, images)? {
-        let Instruction::Copy(copy) = &task.statement.instruction else { continue };
-        let Some(from) = &copy.from else { continue };
-        let span = task.span(from.span);
-        if from.contains('$') {
-            return Err(Problem::VariableInFrom.at(span));
-        }
-        match stages.source(request, stage, from).map_err(|problem| problem.at(span))? {
-            Source::Context(_) => {}
-            Source::Stage(source) => needs.push((source, span)),
-            Source::Image(image) if image.name == "scratch" => {}
-            Source::Image(image) => want(&image, task.line),
+        for (from, span) in sources(task)? {
+            match stages.source(request, stage, &from).map_err(|problem| problem.at(span))? {
+                Source::Context(_) => {}
+                Source::Stage(source) => needs.push((source, span)),
+                Source::Image(image) if image.name == "scratch" => {}
+                Source::Image(image) => want(&image, task.line),
+            }
         }
     }
     // The first need is visited first.
     needs.reverse();
     Ok(needs)
+}
+
+/// What an instruction takes files from, and where it says so.
+fn sources(task: &Task<'_>) -> Result<Vec<(String, Span)>, PlanError> {
+    match &task.statement.instruction {
+        Instruction::Copy(dockerfile::Copy { from: Some(from), .. }) if from.contains('$') => {
+            Err(Problem::VariableInFrom.at(task.span(from.span)))
+        }
+        Instruction::Copy(dockerfile::Copy { from: Some(from), .. }) => {
+            Ok(vec![(from.value.clone(), task.span(from.span))])
+        }
+        Instruction::Run(run) => {
+            let mut sources = Vec::new();
+            for word in &run.mounts {
+                let place = |error: PlanError| PlanError { span: error.span.map(|span| task.span(span)), ..error };
+                let options = Options::read(word).map_err(place)?;
+                if let Some(from) = options.from().map_err(place)? {
+                    sources.push((from.to_owned(), task.span(word.span)));
+                }
+            }
+            Ok(sources)
+        }
+        _ => Ok(Vec::new()),
+    }
 }

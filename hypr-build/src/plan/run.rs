@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     error::{PlanError, Problem},
     graph::{Operation, Run, Script},
+    mount::{self, Options},
     shell,
     stage::{Builder, State, values},
     stages::Task,
@@ -13,14 +14,18 @@ use super::{
 use crate::{
     dockerfile::{self, Script as Written, Span},
     executor::Network,
+    image::ProcessConfig,
 };
 
 impl Builder<'_, '_> {
-    pub(super) fn run(&mut self, state: &mut State, task: &Task<'_>, run: &dockerfile::Run) -> Result<(), PlanError> {
+    pub(super) fn run(
+        &mut self,
+        stage: usize,
+        state: &mut State,
+        task: &Task<'_>,
+        run: &dockerfile::Run,
+    ) -> Result<(), PlanError> {
         let not_yet = |what: &str, span: Span| Err(Problem::NotYet(what.to_owned()).at(task.span(span)));
-        if let Some(mount) = run.mounts.first() {
-            return not_yet("RUN --mount", mount.span);
-        }
         if let Some(device) = run.devices.first() {
             return not_yet("RUN --device", device.span);
         }
@@ -55,6 +60,16 @@ impl Builder<'_, '_> {
                 }
             },
         };
+        let cwd = working_directory(&state.built.config.config);
+        let mut mounts = Vec::new();
+        for word in &run.mounts {
+            let place = |error: PlanError| PlanError { span: error.span.map(|span| task.span(span)), ..error };
+            let options = Options::read(word).map_err(place)?;
+            let from = options.from().map_err(place)?;
+            let from = from.map(|from| self.source(stage, from, task.span(word.span))).transpose()?;
+            mounts.push(options.mount(&words, &cwd, from).map_err(place)?);
+        }
+        mount::sort(&mut mounts);
         self.undefined(state, task, words);
         let config = &state.built.config.config;
         let (args, script) = match run.script() {
@@ -82,14 +97,19 @@ impl Builder<'_, '_> {
             script,
             env,
             unkeyed,
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            cwd,
             user: config.user.clone(),
             network,
+            mounts,
             command: task.statement.text.clone(),
         };
         self.step(state, task, text, Operation::Run(run));
         Ok(())
     }
+}
+
+fn working_directory(config: &ProcessConfig) -> String {
+    if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() }
 }
 
 /// The variables of a process.

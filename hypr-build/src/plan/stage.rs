@@ -133,7 +133,7 @@ impl Builder<'_, '_> {
             Instruction::Arg(arg) => self.arg(state, task, arg),
             Instruction::Run(run) => {
                 self.shared.notes.run(run, task.line);
-                self.run(state, task, run)
+                self.run(stage, state, task, run)
             }
             Instruction::Copy(copy) => self.copy(stage, state, task, copy),
             Instruction::Add(add) => self.add(state, task, add),

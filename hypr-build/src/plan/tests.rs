@@ -232,8 +232,10 @@ fn what_cannot_be_built_is_named() {
     assert!(matches!(problem("FROM scratch\nCOPY --from=5 a b"), Problem::UnknownStageNumber { number: 5, stages: 1 }));
     assert!(matches!(problem("FROM scratch\nCOPY a b c"), Problem::DestinationNotDirectory(path) if path == "/c"));
     assert!(matches!(problem("FROM scratch\nEXPOSE http"), Problem::Value { .. }));
-    assert!(matches!(problem("FROM scratch\nRUN --mount=type=cache,target=/c x"), Problem::NotYet(_)));
     assert!(matches!(problem("FROM scratch\nCOPY https://example.org/x /"), Problem::NotAllowed(_)));
+    assert!(matches!(problem("FROM scratch\nRUN --mount=type=cache,target=/ x"), Problem::Mount(_)));
+    assert!(matches!(problem("FROM scratch\nRUN --mount=from=$X,target=/c x"), Problem::VariableInFrom));
+    assert!(matches!(problem("FROM scratch AS a\nRUN --mount=from=a,target=/c x"), Problem::Cycle(_)));
     assert!(matches!(problem("FROM scratch\nRUN --network=host x"), Problem::NotAllowed(_)));
     assert!(matches!(problem("FROM scratch\nRUN --security=insecure x"), Problem::NotAllowed(_)));
     let unknown = Case { target: Some("nope"), ..Case::default() }.problem("FROM scratch AS a");

@@ -12,7 +12,7 @@ use super::{
     stages::{Source, Task},
 };
 use crate::{
-    dockerfile::{self, Heredoc, Spanned},
+    dockerfile::{self, Heredoc, Span, Spanned},
     lint::Rule,
     remote::{self, Location, Wanted, hide_password},
 };
@@ -27,15 +27,7 @@ impl Builder<'_, '_> {
     ) -> Result<(), PlanError> {
         let from = match &copy.from {
             None => Files::Context,
-            Some(from) => {
-                let source = self.shared.stages.source(self.shared.request, stage, from);
-                match source.map_err(|problem| problem.at(task.span(from.span)))? {
-                    Source::Context(name) => Files::Named(name),
-                    Source::Stage(source) => Files::Tree(self.built[&source].origin.clone()),
-                    Source::Image(image) if image.name == "scratch" => Files::Tree(Origin::Scratch),
-                    Source::Image(image) => Files::Tree(Origin::Image(image)),
-                }
-            }
+            Some(from) => self.source(stage, from, task.span(from.span))?,
         };
         let words = self.words(state, task);
         let mut sources = Vec::new();
@@ -63,6 +55,17 @@ impl Builder<'_, '_> {
         self.undefined(state, task, words);
         self.files(state, task, "COPY", Copy { link: copy.link, parents: copy.parents, ..operation }, &shown);
         Ok(())
+    }
+
+    /// What `--from` and `from=` name.
+    pub(super) fn source(&self, stage: usize, from: &str, span: Span) -> Result<Files, PlanError> {
+        let source = self.shared.stages.source(self.shared.request, stage, from);
+        Ok(match source.map_err(|problem| problem.at(span))? {
+            Source::Context(name) => Files::Named(name),
+            Source::Stage(source) => Files::Tree(self.built[&source].origin.clone()),
+            Source::Image(image) if image.name == "scratch" => Files::Tree(Origin::Scratch),
+            Source::Image(image) => Files::Tree(Origin::Image(image)),
+        })
     }
 
     pub(super) fn add(&mut self, state: &mut State, task: &Task<'_>, add: &dockerfile::Add) -> Result<(), PlanError> {

@@ -116,6 +116,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         executor,
         accepts: sandbox::accepts(builder.isolation),
         limits: builder.limits,
+        secrets: builder.secrets,
         platform: platform.clone(),
         sink: builder.sink.clone(),
         readers: Arc::new(Readers::new(store.clone())),

@@ -1,6 +1,11 @@
 //! From a running step's streams to events and to a layer.
 
-use std::{fs::File, io::BufReader, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use hypr_squash::{Options, Summary, Writer, tar};
@@ -10,6 +15,7 @@ use super::error::StepError;
 use crate::{
     executor::StepIo,
     progress::{Event, ProgressSink, StepInfo, Stream},
+    secret::{Redactor, Sought, Watched},
     store::{PendingLayer, Store},
 };
 
@@ -17,7 +23,14 @@ use crate::{
 pub(super) struct Io {
     step: StepInfo,
     sink: Arc<dyn ProgressSink>,
+    /// Of both streams.
+    redactors: [Redactor; 2],
+    sought: Sought,
     changes: pipe::Sender,
+    /// Where the changes of mounts go, by their number.
+    mounts: BTreeMap<usize, pipe::Sender>,
+    /// Takes what nobody asked for.
+    nowhere: tokio::io::Sink,
 }
 
 /// The layer that is being packed at the other end of the pipe.
@@ -32,16 +45,47 @@ impl Io {
         step: &StepInfo,
         sink: &Arc<dyn ProgressSink>,
         volatile_from: i64,
+        sought: &Sought,
     ) -> Result<(Self, Packing), StepError> {
-        let (changes, receiver) = pipe::pipe()?;
-        let receiver = File::from(receiver.into_blocking_fd()?);
-        let pending = store.new_layer()?;
-        let task = tokio::task::spawn_blocking(move || pack(pending, receiver, volatile_from));
-        Ok((Self { step: step.clone(), sink: sink.clone(), changes }, Packing { task }))
+        let (changes, packing) = Packing::start(store, volatile_from, sought)?;
+        let io = Self {
+            step: step.clone(),
+            sink: sink.clone(),
+            redactors: [0, 1].map(|_| Redactor::new(sought.clone())),
+            sought: sought.clone(),
+            changes,
+            mounts: BTreeMap::new(),
+            nowhere: tokio::io::sink(),
+        };
+        Ok((io, packing))
     }
 
-    fn output(&self, stream: Stream, bytes: &[u8]) {
-        self.sink.event(Event::Output { step: self.step.clone(), stream, bytes: bytes.to_vec() });
+    /// Starts packing the changes of a mount.
+    pub(super) fn capture_mount(&mut self, store: &Store, number: usize) -> Result<Packing, StepError> {
+        let (changes, packing) = Packing::start(store, i64::MAX, &self.sought)?;
+        self.mounts.insert(number, changes);
+        Ok(packing)
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        let bytes = self.redactors[stream as usize].feed(bytes);
+        self.show(stream, bytes);
+    }
+
+    fn show(&self, stream: Stream, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.sink.event(Event::Output { step: self.step.clone(), stream, bytes });
+        }
+    }
+}
+
+impl Drop for Io {
+    /// Shows what was held back because it might have become a secret.
+    fn drop(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = self.redactors[stream as usize].rest();
+            self.show(stream, rest);
+        }
     }
 }
 
@@ -58,9 +102,25 @@ impl StepIo for Io {
     fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
         &mut self.changes
     }
+
+    fn mount_changes(&mut self, number: usize) -> &mut (dyn AsyncWrite + Send + Unpin) {
+        match self.mounts.get_mut(&number) {
+            Some(changes) => changes,
+            None => &mut self.nowhere,
+        }
+    }
 }
 
 impl Packing {
+    fn start(store: &Store, volatile_from: i64, sought: &Sought) -> Result<(pipe::Sender, Self), StepError> {
+        let (changes, receiver) = pipe::pipe()?;
+        let receiver = File::from(receiver.into_blocking_fd()?);
+        let receiver = Watched::new(receiver, sought.clone());
+        let pending = store.new_layer()?;
+        let task = tokio::task::spawn_blocking(move || pack(pending, receiver, volatile_from));
+        Ok((changes, Self { task }))
+    }
+
     /// Waits for the layer; the sender must be gone by then.
     pub(super) async fn finish(self) -> Result<(PendingLayer, Summary), StepError> {
         match self.task.await {
@@ -71,7 +131,7 @@ impl Packing {
     }
 }
 
-fn pack(pending: PendingLayer, changes: File, volatile_from: i64) -> Result<(PendingLayer, Summary), StepError> {
+fn pack(pending: PendingLayer, changes: impl Read, volatile_from: i64) -> Result<(PendingLayer, Summary), StepError> {
     let options = Options { volatile_from: Some(volatile_from), ..Options::default() };
     let mut writer = Writer::create(pending.file().try_clone()?, options)?;
     let read = tar::ReadOptions { whiteouts: tar::Whiteouts::Overlay, ..tar::ReadOptions::default() };

@@ -7,6 +7,7 @@ use crate::{
     context::ContextError,
     executor::ExecutorError,
     remote::RemoteError,
+    secret::Leaked,
     store::{StoreError, is_full},
 };
 
@@ -87,6 +88,45 @@ pub enum StepError {
     /// A file was written to while it was being copied.
     #[error("`{0}` changed while it was being copied; build again when it is at rest")]
     Changed(String),
+    /// A secret that a step requires was not given.
+    #[error(
+        "the step requires the secret `{id}`; give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"
+    )]
+    NoSecret {
+        /// As the mount names it.
+        id: String,
+    },
+    /// A secret could not be read.
+    #[error("cannot read the secret `{id}`")]
+    Secret {
+        /// As the mount names it.
+        id: String,
+        /// Why not; nothing of the content.
+        source: io::Error,
+    },
+    /// The step's changes hold one of its secrets.
+    #[error(
+        "the step wrote one of its secrets into the image, where everybody who has the image can read it; keep it in /run/secrets or in a variable"
+    )]
+    Leaked,
+    /// A step requires an SSH agent.
+    #[error("the step requires the SSH agent `{id}`, and this version cannot forward one; use a secret instead")]
+    Ssh {
+        /// As the mount names it.
+        id: String,
+    },
+    /// What a mount shows is not there.
+    #[error("`{path}`, the source of a mount, does not exist")]
+    MountSource {
+        /// As written.
+        path: String,
+    },
+    /// A cache cannot start with what it is to start with.
+    #[error("the cache `{id}` cannot start with a source that is no directory or whose name is not UTF-8")]
+    CacheSource {
+        /// The cache.
+        id: String,
+    },
     /// The process wrote to the change stream's other end what could not be read.
     #[error("cannot set up the step")]
     Io(#[from] io::Error),
@@ -104,6 +144,23 @@ impl From<hypr_squash::Error> for StepError {
 impl StepError {
     /// A process's changes that could not be made a layer.
     pub(super) fn changes(error: hypr_squash::Error) -> Self {
-        if is_full(&error) { Self::Full(error) } else { Self::Changes(error) }
+        match () {
+            () if is_full(&error) => Self::Full(error),
+            () if is_leak(&error) => Self::Leaked,
+            () => Self::Changes(error),
+        }
     }
+}
+
+/// Whether a secret that came by is at the bottom of `error`.
+fn is_leak(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut error = Some(error);
+    while let Some(cause) = error {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<Leaked>()) {
+            return true;
+        }
+        error = cause.source();
+    }
+    false
 }

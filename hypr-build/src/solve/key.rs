@@ -3,20 +3,23 @@
 //! A key holds all that decides a step's layer and nothing else, each input under its name, so that a miss can be
 //! explained (see [`Key::difference`]).
 
-use super::{Solver, arrangement::Arrangement};
+use super::{Solver, arrangement::Arrangement, mounts::Prepared};
 use crate::{executor::Network, plan::Run, snapshot::Snapshot, store::Key};
 
 /// Part of every key: a change in how layers are encoded makes all of them anew.
 const ENCODER: &str = "squashfs zstd-3 128k v1";
 
 /// The key of a `RUN` on `parent`.
-pub(super) fn run(solver: &Solver, run: &Run, parent: &Snapshot) -> Key {
+pub(super) fn run(solver: &Solver, run: &Run, parent: &Snapshot, mounts: &[Prepared<'_>]) -> Key {
     let mut key = base(solver, "run").input("parent", parent.content().to_string());
     for argument in &run.args {
         key.push("argument", argument);
     }
     if let Some(script) = &run.script {
         key.push("script", &script.text);
+    }
+    for mount in mounts {
+        key.push("mount", mount.key());
     }
     for (name, value) in &run.env {
         key.push("environment", format!("{name}={value}"));

@@ -7,6 +7,7 @@ mod error;
 mod ground;
 mod key;
 mod mode;
+mod mounts;
 mod readers;
 mod run;
 mod stack;
@@ -29,6 +30,7 @@ use crate::{
     plan::{Graph, ImageRequest, Operation, Origin, Step},
     progress::{Event, ProgressSink},
     remote,
+    secret::Secret,
     snapshot::{Layer, Snapshot},
     store::{Key, StepRecord, Store, Timestamp},
 };
@@ -48,6 +50,7 @@ pub(crate) struct Solver {
     /// Whether a layer that this executor made is good enough.
     pub(crate) accepts: fn(&str) -> bool,
     pub(crate) limits: Limits,
+    pub(crate) secrets: BTreeMap<String, Secret>,
     pub(crate) platform: Platform,
     pub(crate) sink: Arc<dyn ProgressSink>,
     pub(crate) readers: Arc<Readers>,
@@ -137,7 +140,7 @@ impl Solver {
         let parent = self.snapshot(&step.parent, done);
         self.sink.event(Event::Started { step: step.info.clone() });
         match &step.operation {
-            Operation::Run(run) => self.run(step, run, parent).await,
+            Operation::Run(run) => self.run(step, run, parent, done).await,
             Operation::Copy(copy) => self.copy(step, copy, parent, done).await,
             Operation::Workdir(workdir) => self.workdir(step, workdir, parent).await,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hypr_squash::{Metadata, Overlay, Reader};
 use oci_spec::runtime::{ProcessBuilder, UserBuilder};
+use tokio::sync::SetOnce;
 
 use super::{
     Made, Solved, Solver,
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     executor::{RunStep, Script},
     plan::{Run, Step},
+    secret::Sought,
     snapshot::Snapshot,
     store::{PendingLayer, Timestamp},
 };
@@ -23,9 +25,16 @@ use crate::{
 const LARGEST_ACCOUNTS: u64 = 16 << 20;
 
 impl Solver {
-    pub(super) async fn run(&self, step: &Step, run: &Run, parent: Snapshot) -> Result<Solved, StepError> {
+    pub(super) async fn run(
+        &self,
+        step: &Step,
+        run: &Run,
+        parent: Snapshot,
+        done: &[SetOnce<Solved>],
+    ) -> Result<Solved, StepError> {
         let executor = self.executor.clone().ok_or(StepError::NoExecutor)?;
-        let key = key::run(self, run, &parent);
+        let mounts = self.prepare_mounts(run, done).await?;
+        let key = key::run(self, run, &parent, &mounts);
         let below = parent.clone();
         self.cached(step, parent, key, Some(executor.name()), || async move {
             let _slot = self.slots.runs.acquire().await.map_err(|_| StepError::Cancelled)?;
@@ -37,13 +46,21 @@ impl Solver {
                     Ok(accounts.user(&user)?)
                 })
                 .await?;
-            let process = process(run, &user);
+            // A slot is had before any cache, so that whoever has a cache can go on.
+            let start = |sought: &Sought| Io::start(&self.store, &step.info, &self.sink, Timestamp::now().0, sought);
+            let (ready, mut io, packing, captures) = self.mount(step, mounts, start).await?;
+            let process = process(run, &user, &ready.variables);
             let mounted = self.shallow(&below).await?;
             let script =
                 run.script.as_ref().map(|script| Script { path: &script.path, content: script.text.as_bytes() });
-            let request =
-                RunStep { snapshot: &mounted, process: &process, script, network: run.network, limits: &self.limits };
-            let (mut io, packing) = Io::start(&self.store, &step.info, &self.sink, Timestamp::now().0)?;
+            let request = RunStep {
+                snapshot: &mounted,
+                process: &process,
+                script,
+                mounts: &ready.mounts,
+                network: run.network,
+                limits: &self.limits,
+            };
             let outcome = executor.run(request, &mut io).await;
             // The packer reads until this end is gone.
             drop(io);
@@ -56,6 +73,7 @@ impl Solver {
                 }
                 (Err(error), _) => return Err(error.into()),
             };
+            self.keep_caches(ready, captures).await?;
             if outcome.status != 0 {
                 return Err(StepError::Status(outcome.status));
             }
@@ -102,9 +120,13 @@ fn small_file(overlay: &Overlay, path: &[u8]) -> Result<Vec<u8>, StepError> {
 }
 
 /// The process as the runtime specification has it. `HOME` follows the user unless the image sets it.
-fn process(run: &Run, user: &User) -> oci_spec::runtime::Process {
+fn process(run: &Run, user: &User, secrets: &[(String, Vec<u8>)]) -> oci_spec::runtime::Process {
     let mut env: Vec<String> =
         run.env.iter().chain(&run.unkeyed).map(|(name, value)| format!("{name}={value}")).collect();
+    for (name, value) in secrets {
+        env.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
+        env.push(format!("{name}={}", String::from_utf8_lossy(value)));
+    }
     if !run.env.iter().any(|(name, _)| name == "HOME") {
         env.push(format!("HOME={}", user.home));
     }

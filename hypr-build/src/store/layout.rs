@@ -67,6 +67,10 @@ impl Layout {
         self.root.join(format!("cache/context/{id}"))
     }
 
+    pub(super) fn cache_mount(&self, id: &Digest) -> PathBuf {
+        self.root.join(format!("cache/mounts/{id}.json"))
+    }
+
     pub(super) fn step_lock(&self, key: &Digest) -> PathBuf {
         self.root.join(format!("tmp/{key}.lock"))
     }

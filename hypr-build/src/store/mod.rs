@@ -18,6 +18,7 @@
 //! killed at any time: what it leaves is in `tmp/`, unlocked, and the next one to open the store removes it.
 
 mod blobs;
+mod caches;
 mod error;
 mod images;
 mod key;
@@ -45,6 +46,7 @@ use std::{
 pub(crate) use self::error::is_full;
 pub use self::{
     blobs::PendingBlob,
+    caches::CacheMount,
     error::StoreError,
     images::{ImageFile, PendingImage},
     key::{Difference, Input, Key},

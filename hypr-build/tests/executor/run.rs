@@ -1,9 +1,11 @@
 //! Running one process and keeping all that comes of it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use hypr_build::{
     Snapshot,
-    executor::{Executor, ExecutorError, Limits, Network, RunOutcome, RunStep, Script, StepIo},
+    executor::{Executor, ExecutorError, Limits, Mount, MountContent, Network, RunOutcome, RunStep, Script, StepIo},
 };
 use oci_spec::runtime::{Process, ProcessBuilder, User, UserBuilder};
 use tokio::io::AsyncWrite;
@@ -19,6 +21,7 @@ pub(crate) struct Step {
     pub(crate) network: Network,
     pub(crate) limits: Limits,
     pub(crate) script: Option<(String, Vec<u8>)>,
+    pub(crate) mounts: Vec<Mount>,
 }
 
 /// What a step came to.
@@ -27,6 +30,8 @@ pub(crate) struct Recording {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     pub(crate) changes: Vec<u8>,
+    /// By the number of the mount.
+    pub(crate) mounts: BTreeMap<usize, Vec<u8>>,
 }
 
 /// An entry of the changes.
@@ -53,7 +58,7 @@ impl Step {
             .build()
             .unwrap();
         let (network, limits) = (Network::None, Limits::default());
-        Self { snapshot: snapshot.clone(), process, network, limits, script: None }
+        Self { snapshot: snapshot.clone(), process, network, limits, script: None, mounts: Vec::new() }
     }
 
     pub(crate) fn env(mut self, variables: &[&str]) -> Self {
@@ -70,6 +75,11 @@ impl Step {
     pub(crate) fn user(mut self, uid: u32, gid: u32, groups: &[u32]) -> Self {
         let user: User = UserBuilder::default().uid(uid).gid(gid).additional_gids(groups.to_vec()).build().unwrap();
         self.process.set_user(user);
+        self
+    }
+
+    pub(crate) fn mount(mut self, target: &str, content: MountContent) -> Self {
+        self.mounts.push(Mount { target: target.to_owned(), content });
         self
     }
 
@@ -98,6 +108,7 @@ impl Step {
             snapshot: &self.snapshot,
             process: &self.process,
             script: self.script.as_ref().map(|(path, content)| Script { path, content }),
+            mounts: &self.mounts,
             network: self.network,
             limits: &self.limits,
         }
@@ -111,28 +122,37 @@ impl Recording {
 
     /// The entries of the changes, in their order, without the first: the root is always told.
     pub(crate) fn changes(&self) -> Vec<Change> {
-        let mut archive = tar::Archive::new(&self.changes[..]);
-        let entries = archive.entries().unwrap().map(|entry| {
-            let entry = entry.unwrap();
-            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
-            let header = entry.header();
-            Change {
-                path: path.trim_end_matches('/').to_owned(),
-                kind: header.entry_type(),
-                mode: header.mode().unwrap(),
-                owner: (header.uid().unwrap(), header.gid().unwrap()),
-            }
-        });
-        let mut entries: Vec<_> = entries.collect();
-        assert_eq!((&entries[0].path[..], entries[0].kind), (".", tar::EntryType::Directory));
-        entries.remove(0);
-        entries
+        entries(&self.changes)
     }
 
     /// The paths of the changes, in their order.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.changes().into_iter().map(|change| change.path).collect()
     }
+
+    /// The changes below a mount, as [`changes`](Self::changes) are.
+    pub(crate) fn mount_changes(&self, number: usize) -> Vec<Change> {
+        self.mounts.get(&number).map_or(Vec::new(), |archive| entries(archive))
+    }
+}
+
+fn entries(archive: &[u8]) -> Vec<Change> {
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let header = entry.header();
+        Change {
+            path: path.trim_end_matches('/').to_owned(),
+            kind: header.entry_type(),
+            mode: header.mode().unwrap(),
+            owner: (header.uid().unwrap(), header.gid().unwrap()),
+        }
+    });
+    let mut entries: Vec<_> = entries.collect();
+    assert_eq!((&entries[0].path[..], entries[0].kind), (".", tar::EntryType::Directory));
+    entries.remove(0);
+    entries
 }
 
 impl std::fmt::Display for Recording {
@@ -154,6 +174,10 @@ impl StepIo for Recording {
 
     fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
         &mut self.changes
+    }
+
+    fn mount_changes(&mut self, number: usize) -> &mut (dyn AsyncWrite + Send + Unpin) {
+        self.mounts.entry(number).or_default()
     }
 }
 

@@ -19,6 +19,7 @@ mod user;
 use std::{
     collections::HashSet,
     fs, io,
+    num::NonZeroU64,
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -42,9 +43,9 @@ use self::{
     user::UserNamespaces,
 };
 use super::{
-    Executor, ExecutorError, Limits, Network, RunOutcome, RunStep, StepIo, Usage,
+    Executor, ExecutorError, Limits, Mount, MountAccess, MountContent, Network, RunOutcome, RunStep, StepIo, Usage,
     capabilities::Capabilities,
-    protocol::{self, Lower, Program, Request},
+    protocol::{self, Access, Content, Lower, Program, Request},
     seccomp::Filter,
     session::Session,
 };
@@ -140,20 +141,26 @@ impl NamespaceExecutor {
         let machine = Arc::clone(self.machine().await?);
         let (root, layers, cleanups) =
             (self.scratch_root.clone(), Arc::clone(&self.layers), Arc::clone(&self.cleanups));
-        let (snapshot, limits) = (step.snapshot.clone(), step.limits.clone());
+        let (snapshot, limits, wanted) = (step.snapshot.clone(), step.limits.clone(), step.mounts.to_vec());
         let (sandbox, setup, descriptors, lowers) = blocking(move || {
-            let effective = effective(&snapshot);
-            let (lowers, mounts) = match &machine.unprivileged {
-                None => {
-                    let mounts = layers.mounts(&effective, &root)?;
-                    (mounts.iter().map(|_| Lower::Mount).collect(), mounts)
-                }
-                Some(Unprivileged { namespaces, unpacked, .. }) => {
-                    let trees = unpacked.trees(&effective, &machine.agent, namespaces)?;
-                    let lower = |tree: PathBuf| Lower::Directory(tree.into_os_string().into_vec());
-                    (trees.into_iter().map(lower).collect::<Vec<_>>(), Vec::new())
-                }
+            let mut mounts = Vec::new();
+            let mut stack = |snapshot: &Snapshot| -> Result<Vec<Lower>, ExecutorError> {
+                let effective = effective(snapshot);
+                Ok(match &machine.unprivileged {
+                    None => {
+                        let first = mounts.len();
+                        mounts.extend(layers.mounts(&effective, &root)?);
+                        mounts.iter().skip(first).map(|_| Lower::Mount).collect()
+                    }
+                    Some(Unprivileged { namespaces, unpacked, .. }) => {
+                        let trees = unpacked.trees(&effective, &machine.agent, namespaces)?;
+                        trees.into_iter().map(|tree| Lower::Directory(tree.into_os_string().into_vec())).collect()
+                    }
+                })
             };
+            let lowers = stack(&snapshot)?;
+            let wanted = wanted.into_iter().map(|mount| described(mount, &mut stack)).collect::<Result<Vec<_>, _>>()?;
+            let lowers = Stacks { root: lowers, mounts: wanted };
             let cgroup = Cgroup::create(&machine.hierarchies, &limits)?;
             let groups = cgroup.descriptors().map_err(|source| setup_error("open the control groups", source))?;
             let (sandbox, setup) = Sandbox::start(&root, &machine, cgroup, &cleanups)?;
@@ -176,7 +183,7 @@ impl NamespaceExecutor {
         step: &RunStep<'_>,
         sandbox: &Sandbox,
         descriptors: Vec<OwnedFd>,
-        lowers: Vec<Lower>,
+        lowers: Stacks,
     ) -> Result<(), ExecutorError> {
         let machine = self.machine().await?;
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -198,8 +205,14 @@ impl NamespaceExecutor {
 struct Prepared {
     channel: UnixStream,
     descriptors: Vec<OwnedFd>,
-    lowers: Vec<Lower>,
+    lowers: Stacks,
     sandbox: Sandbox,
+}
+
+/// Layers as the agent finds them.
+struct Stacks {
+    root: Vec<Lower>,
+    mounts: Vec<protocol::Mount>,
 }
 
 #[async_trait]
@@ -239,10 +252,14 @@ async fn finish_process(
     step: &RunStep<'_>,
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
+    let captured = |mount: &Mount| matches!(mount.content, MountContent::Tree { access: MountAccess::Captured, .. });
     let exited = session.follow(step.limits.timeout, io).await.map_err(|error| match error {
         ExecutorError::Start { reason, .. } => ExecutorError::Start { program: program(step).to_owned(), reason },
         error => error,
     })?;
+    for (number, _) in step.mounts.iter().enumerate().filter(|(_, mount)| captured(mount)) {
+        session.capture_mount(number, io).await?;
+    }
     let cgroup = sandbox.cgroup();
     if exited.status != 0
         && let Some(exceeded) = cgroup.and_then(Cgroup::exceeded)
@@ -363,7 +380,27 @@ fn effective(snapshot: &Snapshot) -> Vec<&Layer> {
     layers
 }
 
-fn describe(step: &RunStep<'_>, sandbox: &Sandbox, user_namespace: bool, lowers: Vec<Lower>) -> protocol::Sandbox {
+/// A mount as the agent is told of it; `stack` finds layers for it.
+fn described(
+    mount: Mount,
+    stack: &mut impl FnMut(&Snapshot) -> Result<Vec<Lower>, ExecutorError>,
+) -> Result<protocol::Mount, ExecutorError> {
+    let content = match mount.content {
+        MountContent::Tree { snapshot, source, is_directory, access } => {
+            let access = match access {
+                MountAccess::ReadOnly => Access::ReadOnly,
+                MountAccess::Discarded => Access::Discarded,
+                MountAccess::Captured => Access::Captured,
+            };
+            Content::Tree { lowers: stack(&snapshot)?, source, is_directory, access }
+        }
+        MountContent::Tmpfs { size } => Content::Tmpfs { size: size.map_or(0, NonZeroU64::get) },
+        MountContent::Secret { content, mode, uid, gid } => Content::File { content: content.to_vec(), mode, uid, gid },
+    };
+    Ok(protocol::Mount { target: mount.target.into_bytes(), content })
+}
+
+fn describe(step: &RunStep<'_>, sandbox: &Sandbox, user_namespace: bool, lowers: Stacks) -> protocol::Sandbox {
     let host_network = step.network == Network::Host;
     let cgroups = sandbox.cgroup().map_or(Vec::new(), |group| vec![group.name().as_bytes().to_vec(); group.count()]);
     protocol::Sandbox {
@@ -378,7 +415,8 @@ fn describe(step: &RunStep<'_>, sandbox: &Sandbox, user_namespace: bool, lowers:
             .map(|script| Program { path: script.path.as_bytes().to_vec(), content: script.content.to_vec() })
             .collect(),
         cgroups,
-        lowers,
+        lowers: lowers.root,
+        mounts: lowers.mounts,
     }
 }
 

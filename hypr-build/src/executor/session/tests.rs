@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tokio::io::DuplexStream;
 
 use super::*;
-use crate::executor::protocol::{Lower, Process, Program, Sandbox, kind};
+use crate::executor::protocol::{Access, Content, Lower, Mount, Process, Program, Sandbox, kind};
 
 /// Keeps what comes.
 #[derive(Default)]
@@ -23,6 +23,10 @@ impl StepIo for Kept {
     async fn stderr(&mut self, _: &[u8]) {}
 
     fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
+        &mut self.changes
+    }
+
+    fn mount_changes(&mut self, _: usize) -> &mut (dyn AsyncWrite + Send + Unpin) {
         &mut self.changes
     }
 }
@@ -188,6 +192,18 @@ fn requests_come_out_as_they_went_in() {
         programs: vec![Program { path: b"/dev/x".to_vec(), content: vec![0, 255] }],
         cgroups: vec![b"a".to_vec(), Vec::new()],
         lowers: vec![Lower::Mount, Lower::Directory(b"/l".to_vec())],
+        mounts: [
+            Content::Tree {
+                lowers: vec![Lower::Mount],
+                source: b"a/b".to_vec(),
+                is_directory: false,
+                access: Access::Captured,
+            },
+            Content::Tmpfs { size: 5 },
+            Content::File { content: vec![0, 1], mode: 0o400, uid: 3, gid: 4 },
+        ]
+        .map(|content| Mount { target: b"/m".to_vec(), content })
+        .into(),
     };
     let process = Process {
         args: vec![b"sh".to_vec()],
@@ -205,6 +221,7 @@ fn requests_come_out_as_they_went_in() {
         Request::IdsMapped,
         Request::Process(process),
         Request::Capture,
+        Request::CaptureMount(9),
     ] {
         let frame = request.encode();
         let (header, body) = frame.split_first_chunk().unwrap();

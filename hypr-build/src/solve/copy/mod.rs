@@ -13,7 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::SetOnce;
 
-use self::place::{Placed, Placement};
+use self::place::Placed;
+pub(super) use self::place::{Placement, Trees};
 use super::{Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
 use crate::{
     context::{BadPattern, Ignore, Layers, Tree},

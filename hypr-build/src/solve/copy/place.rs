@@ -25,7 +25,7 @@ use crate::{
 
 /// What is to be placed, and how.
 #[derive(Debug)]
-pub(super) struct Placement {
+pub(in super::super) struct Placement {
     pub(super) sources: Vec<String>,
     pub(super) inline: Vec<(String, Vec<u8>)>,
     pub(super) destination: String,
@@ -43,9 +43,9 @@ pub(super) struct Placement {
 }
 
 /// What a placement came to.
-pub(super) struct Placed {
-    pub(super) arrangement: Arrangement,
-    pub(super) trees: Trees,
+pub(in super::super) struct Placed {
+    pub(in super::super) arrangement: Arrangement,
+    pub(in super::super) trees: Trees,
     /// Sources with wildcards that match nothing.
     pub(super) unmatched: Vec<String>,
 }
@@ -94,12 +94,28 @@ pub(super) struct Placing<'a> {
 }
 
 impl Placement {
+    /// Everything that is at `source`, as it is, to be called `name` in a layer of its own.
+    pub(in super::super) fn whole(source: String, name: &str) -> Self {
+        Self {
+            sources: vec![source],
+            inline: Vec::new(),
+            destination: format!("/{name}"),
+            chown: None,
+            mode: None,
+            exclude: None,
+            link: false,
+            parents: false,
+            remotes: BTreeMap::new(),
+            unpacked: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn exclude(&self) -> Option<&dyn Filter> {
         self.exclude.as_ref().map(|exclude| exclude as &dyn Filter)
     }
 
     /// Arranges the layer on `ground` with files of `tree`.
-    pub(super) fn arrange(self, ground: Ground, tree: Option<Arc<dyn Tree>>) -> Result<Placed, StepError> {
+    pub(in super::super) fn arrange(self, ground: Ground, tree: Option<Arc<dyn Tree>>) -> Result<Placed, StepError> {
         let owner = match &self.chown {
             None => None,
             Some(spec) => {

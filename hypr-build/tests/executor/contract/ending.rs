@@ -94,6 +94,10 @@ impl StepIo for Signal {
     fn changes(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
         &mut self.sink
     }
+
+    fn mount_changes(&mut self, _: usize) -> &mut (dyn AsyncWrite + Send + Unpin) {
+        &mut self.sink
+    }
 }
 
 impl AsyncWrite for Sink {

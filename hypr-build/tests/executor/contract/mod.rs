@@ -6,6 +6,7 @@ pub(crate) mod changes;
 pub(crate) mod ending;
 pub(crate) mod isolation;
 pub(crate) mod limits;
+pub(crate) mod mounts;
 pub(crate) mod process;
 
 /// Makes a test of each item of the contract, with the executor that `$executor` gives for a workshop, if any.
@@ -34,6 +35,13 @@ macro_rules! contract {
         $crate::contract! { $executor, limits:
             time_is_limited memory_is_limited processes_are_limited processors_are_limited usage_is_told
             what_cannot_be_enforced_is_refused
+        }
+        $crate::contract! { $executor, mounts:
+            a_tree_shows_what_it_is_and_takes_nothing what_is_written_to_a_discarded_tree_is_gone
+            changes_of_a_captured_tree_are_told_whatever_the_status a_file_of_a_tree_is_mounted_as_a_file
+            a_file_system_in_memory_holds_what_it_may secrets_are_their_owners_and_leave_nothing
+            mounts_lie_inside_of_mounts mount_points_follow_the_images_links
+            nothing_is_mounted_over_what_is_the_sandboxs_own
         }
         $crate::contract! { $executor, process:
             exit_status_is_an_outcome output_and_errors_are_apart much_output_arrives_whole

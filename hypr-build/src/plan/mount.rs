@@ -1,0 +1,354 @@
+//! `RUN --mount`: its options, as the Dockerfile reference has them under "RUN --mount".
+
+use super::{
+    error::{PlanError, Problem},
+    expand::Words,
+    graph::{Files, Mount, MountKind, Sharing},
+    path,
+};
+use crate::dockerfile::{self, Spanned};
+
+/// The options that every type knows, and those of single types.
+const KEYS: [&str; 19] = [
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "env",
+];
+/// Where a secret is found that names no target.
+const SECRETS: &str = "/run/secrets/";
+
+/// A mount's options, in their order: names in lower case, and values where there are any.
+pub(super) struct Options<'a> {
+    word: &'a Spanned<String>,
+    fields: Vec<(String, Option<String>)>,
+}
+
+impl<'a> Options<'a> {
+    /// Splits the value of a `--mount`.
+    ///
+    /// # Errors
+    /// Fails on an option that there is not, and on one that lacks its value.
+    pub(super) fn read(word: &'a Spanned<String>) -> Result<Self, PlanError> {
+        let wrong = |reason: String| Problem::Mount(reason).at(word.span);
+        let mut fields = Vec::new();
+        for field in split(&word.value).ok_or_else(|| wrong("a quote in --mount is not closed".to_owned()))? {
+            let (name, value) = match field.split_once('=') {
+                Some((name, value)) => (name.trim().to_ascii_lowercase(), Some(value.to_owned())),
+                None => (field.trim().to_ascii_lowercase(), None),
+            };
+            if !KEYS.contains(&name.as_str()) {
+                let hint = dockerfile::nearest(&name, KEYS).map(|key| format!("; did you mean `{key}`?"));
+                return Err(wrong(format!("--mount has no option `{name}`{}", hint.unwrap_or_default())));
+            }
+            let is_flag = matches!(name.as_str(), "readonly" | "ro" | "readwrite" | "rw" | "required");
+            if value.is_none() && !is_flag {
+                return Err(wrong(format!("the option `{name}` of --mount needs a value: `{name}=...`")));
+            }
+            fields.push((name, value));
+        }
+        Ok(Self { word, fields })
+    }
+
+    /// What `from=` names; variables are not expanded there.
+    ///
+    /// # Errors
+    /// Fails when there is a variable.
+    pub(super) fn from(&self) -> Result<Option<&str>, PlanError> {
+        match self.last(&["from"]) {
+            Some(from) if from.contains('$') => Err(Problem::VariableInFrom.at(self.word.span)),
+            from => Ok(from),
+        }
+    }
+
+    /// The mount, with `from` where its files come from. `cwd` is what relative targets are relative to.
+    pub(super) fn mount(&self, words: &Words<'_, '_>, cwd: &str, from: Option<Files>) -> Result<Mount, PlanError> {
+        let kind = self.value(words, &["type"])?.unwrap_or_else(|| "bind".to_owned());
+        let only = |types: &[&str], keys: &[&str]| match self.name_of(keys) {
+            Some(key) if !types.contains(&kind.as_str()) => {
+                Err(self.wrong(format!("a mount of type {kind} has no option `{key}`; it is for {}", types.join(", "))))
+            }
+            _ => Ok(()),
+        };
+        if !["bind", "cache", "tmpfs", "secret", "ssh"].contains(&kind.as_str()) {
+            return Err(self.wrong(format!("{kind:?} is no type of mount; there are bind, cache, tmpfs, secret, ssh")));
+        }
+        only(&["cache"], &["sharing"])?;
+        only(&["tmpfs"], &["size"])?;
+        only(&["secret"], &["env"])?;
+        only(&["secret", "ssh"], &["required"])?;
+        only(&["cache", "secret", "ssh"], &["id", "mode", "uid", "gid"])?;
+        only(&["bind", "cache"], &["from"])?;
+        only(&["bind", "cache", "secret"], &["source", "src"])?;
+        only(&["bind", "cache"], &["readonly", "ro", "readwrite", "rw"])?;
+
+        let target = self.value(words, &["target", "dst", "destination"])?.filter(|target| !target.is_empty());
+        let source = self.value(words, &["source", "src"])?;
+        let id = self.value(words, &["id"])?.filter(|id| !id.is_empty());
+        let absolute = |target: &str| path::absolute(cwd, target);
+        let needed = || {
+            let target = target.as_deref().map(absolute);
+            target.ok_or_else(|| self.wrong(format!("a mount of type {kind} needs a target: `target=/path`")))
+        };
+        let (uid, gid) =
+            (self.number(words, &["uid"], 10)?.unwrap_or(0), self.number(words, &["gid"], 10)?.unwrap_or(0));
+        let mode = self.number(words, &["mode"], 8)?;
+        let is_read_only = self.flag(words, &["readonly", "ro"])?;
+        let is_writable = self.flag(words, &["readwrite", "rw"])?;
+        let mut mount = match kind.as_str() {
+            "bind" => Mount {
+                target: needed()?,
+                kind: MountKind::Bind {
+                    from: from.unwrap_or(Files::Context),
+                    source: source.unwrap_or_default(),
+                    writable: is_writable.unwrap_or(false) && is_read_only != Some(true),
+                },
+            },
+            "cache" => {
+                let target = needed()?;
+                let sharing = match self.value(words, &["sharing"])?.as_deref() {
+                    None | Some("shared") => Sharing::Shared,
+                    Some("private") => Sharing::Private,
+                    Some("locked") => Sharing::Locked,
+                    Some(other) => {
+                        return Err(self.wrong(format!("sharing={other} is none of shared, private, locked")));
+                    }
+                };
+                let id = id.unwrap_or_else(|| target.clone());
+                let read_only = is_read_only.unwrap_or(false) && is_writable != Some(true);
+                let source = source.unwrap_or_default();
+                let mode = mode.unwrap_or(0o755);
+                Mount { target, kind: MountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } }
+            }
+            "tmpfs" => {
+                let size = self.value(words, &["size"])?.map(|size| self.size(&size)).transpose()?;
+                Mount { target: needed()?, kind: MountKind::Tmpfs { size } }
+            }
+            secret_or_ssh => {
+                let required = self.flag(words, &["required"])?.unwrap_or(false);
+                if secret_or_ssh == "ssh" {
+                    let id = id.unwrap_or_else(|| "default".to_owned());
+                    let target = target.as_deref().map(absolute).unwrap_or_default();
+                    Mount { target, kind: MountKind::Ssh { id, required } }
+                } else {
+                    let env = self.value(words, &["env"])?.filter(|env| !env.is_empty());
+                    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+                    let id = id.or(source).or_else(|| target.as_deref().map(base)).or_else(|| env.clone());
+                    let id = id.filter(|id| !id.is_empty());
+                    let id = id.ok_or_else(|| self.wrong("a secret needs `id=...` or a target".to_owned()))?;
+                    let target = match (&target, &env) {
+                        (Some(target), _) => absolute(target),
+                        (None, Some(_)) => String::new(),
+                        (None, None) => format!("{SECRETS}{}", base(&id)),
+                    };
+                    let mode = mode.unwrap_or(0o400);
+                    Mount { target, kind: MountKind::Secret { id, required, env, mode, uid, gid } }
+                }
+            }
+        };
+        if mount.target == "/" {
+            return Err(self.wrong("nothing can be mounted over the root: choose another target".to_owned()));
+        }
+        if let Some(own) = ["/proc", "/sys", "/dev"].iter().find(|own| below(&mount.target, own)) {
+            // What Docker users do to have more shared memory is what every sandbox has.
+            return Err(self.wrong(format!("{own} is the sandbox's own: nothing can be mounted at {}", mount.target)));
+        }
+        if mount.target.len() > 4000 {
+            return Err(self.wrong("the target is longer than a path may be".to_owned()));
+        }
+        if let MountKind::Cache { id, .. } = &mut mount.kind
+            && id.contains('\0')
+        {
+            return Err(self.wrong("an id has no zero bytes".to_owned()));
+        }
+        Ok(mount)
+    }
+
+    fn wrong(&self, reason: String) -> PlanError {
+        Problem::Mount(reason).at(self.word.span)
+    }
+
+    /// The name under which the first of `keys` was given.
+    fn name_of(&self, keys: &[&str]) -> Option<&str> {
+        self.fields.iter().map(|(name, _)| name.as_str()).find(|name| keys.contains(name))
+    }
+
+    fn last(&self, keys: &[&str]) -> Option<&str> {
+        let field = self.fields.iter().rev().find(|(name, _)| keys.contains(&name.as_str()));
+        field.and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The value that was given last, variables expanded.
+    fn value(&self, words: &Words<'_, '_>, keys: &[&str]) -> Result<Option<String>, PlanError> {
+        let word = |value: &str| words.word(&Spanned::new(value.to_owned(), self.word.span));
+        self.last(keys).map(word).transpose()
+    }
+
+    fn flag(&self, words: &Words<'_, '_>, keys: &[&str]) -> Result<Option<bool>, PlanError> {
+        if self.name_of(keys).is_none() {
+            return Ok(None);
+        }
+        match self.value(words, keys)?.map(|value| value.to_ascii_lowercase()).as_deref() {
+            None | Some("true" | "1" | "t") => Ok(Some(true)),
+            Some("false" | "0" | "f") => Ok(Some(false)),
+            Some(other) => Err(self.wrong(format!("{}={other} is neither true nor false", keys[0]))),
+        }
+    }
+
+    fn number(&self, words: &Words<'_, '_>, keys: &[&str], radix: u32) -> Result<Option<u32>, PlanError> {
+        let Some(value) = self.value(words, keys)? else { return Ok(None) };
+        let limit = if radix == 8 { 0o7777 } else { u32::MAX - 1 };
+        match u32::from_str_radix(&value, radix).ok().filter(|number| *number <= limit) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(format!("{}={value} is no number that fits there", keys[0]))),
+        }
+    }
+
+    /// Bytes, with a suffix as Docker has it: `k`, `m`, `g`, `t`, with or without `b` or `ib`.
+    fn size(&self, text: &str) -> Result<u64, PlanError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => 64,
+        };
+        let bytes = digits.trim().parse::<u64>().ok().filter(|_| shift < 64).and_then(|n| n.checked_mul(1 << shift));
+        bytes.filter(|bytes| *bytes > 0).ok_or_else(|| self.wrong(format!("size={text} is no size such as 64m")))
+    }
+}
+
+/// Sorts mounts so that one inside of another comes after it.
+pub(super) fn sort(mounts: &mut [Mount]) {
+    mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
+}
+
+fn below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The fields of a line of comma-separated values; one in double quotes may hold commas, and a doubled quote is one.
+/// `None` when a quote is not closed.
+fn split(line: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut is_quoted = false;
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        let field = fields.last_mut()?;
+        match c {
+            '"' if is_quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                field.push('"');
+            }
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            c => field.push(c),
+        }
+    }
+    fields.retain(|field| !field.trim().is_empty());
+    (!is_quoted).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dockerfile::{Escape, Span},
+        plan::budget::Budget,
+    };
+
+    fn mount(text: &str) -> Result<Mount, String> {
+        let word = Spanned::new(text.to_owned(), Span::default());
+        let budget = Budget::new();
+        let words = Words::new(Escape::default(), &budget, |name| (name == "V").then_some("value"));
+        let read = Options::read(&word).and_then(|options| options.mount(&words, "/work", None));
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        let bind = mount("target=a").unwrap();
+        assert_eq!(bind.target, "/work/a");
+        let MountKind::Bind { from: Files::Context, source, writable: false } = bind.kind else { panic!("{bind:?}") };
+        assert_eq!(source, "");
+        let cache = mount("type=cache,dst=/root/.cache").unwrap().kind;
+        let MountKind::Cache { id, sharing: Sharing::Shared, read_only: false, mode: 0o755, uid: 0, gid: 0, .. } =
+            cache
+        else {
+            panic!("{cache:?}")
+        };
+        assert_eq!(id, "/root/.cache");
+        let secret = mount("type=secret,id=key").unwrap();
+        assert_eq!(secret.target, "/run/secrets/key");
+        assert!(matches!(secret.kind, MountKind::Secret { required: false, env: None, mode: 0o400, .. }));
+        assert_eq!(mount("type=secret,id=key,env=KEY").unwrap().target, "");
+        assert_eq!(mount("type=secret,target=/etc/key").unwrap().target, "/etc/key");
+        assert!(matches!(mount("type=ssh").unwrap().kind, MountKind::Ssh { id, required: false } if id == "default"));
+    }
+
+    #[test]
+    fn options_are_read_and_expanded() {
+        let text = "type=cache,id=$V,target=/c,sharing=locked,mode=0700,uid=5,gid=6,source=/s";
+        let MountKind::Cache { id, sharing: Sharing::Locked, mode: 0o700, uid: 5, gid: 6, source, .. } =
+            mount(text).unwrap().kind
+        else {
+            panic!()
+        };
+        assert_eq!((&id[..], &source[..]), ("value", "/s"));
+        assert!(matches!(mount("target=/a,rw").unwrap().kind, MountKind::Bind { writable: true, .. }));
+        assert!(matches!(mount("target=/a,rw=false").unwrap().kind, MountKind::Bind { writable: false, .. }));
+        assert!(matches!(
+            mount("type=tmpfs,target=/t,size=2m").unwrap().kind,
+            MountKind::Tmpfs { size: Some(0x20_0000) }
+        ));
+        assert_eq!(mount("\"type=tmpfs\",\"target=/a,b\"").unwrap().target, "/a,b");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, part) in [
+            ("type=volume,target=/a", "no type of mount"),
+            ("type=cache", "needs a target"),
+            ("type=cache,target=/a,sharing=all", "none of shared"),
+            ("type=bind,target=/a,size=1m", "no option `size`"),
+            ("type=tmpfs,target=/a,uid=1", "no option `uid`"),
+            ("type=secret", "needs `id="),
+            ("type=secret,id=a,required=perhaps", "neither true nor false"),
+            ("type=cache,target=/a,tagret=/b", "did you mean `target`"),
+            ("type=cache,target", "needs a value"),
+            ("type=cache,target=/", "over the root"),
+            ("type=tmpfs,target=/dev/shm", "/dev is the sandbox's own"),
+            ("type=tmpfs,target=/a,size=much", "no size"),
+            ("type=cache,target=/a,mode=99999", "no number"),
+            ("type=cache,\"target=/a", "not closed"),
+        ] {
+            let error = mount(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn inner_mounts_come_after_outer_ones() {
+        let mut mounts = ["target=/a/b/c", "target=/a", "target=/a/b"].map(|text| mount(text).unwrap());
+        sort(&mut mounts);
+        assert_eq!(mounts.map(|mount| mount.target), ["/a", "/a/b", "/a/b/c"]);
+    }
+}
