@@ -15,5 +15,5 @@ mod harness;
 
 pub use harness::{
     Entry, Finished, Image, Layer, Layout, Mounted, Project, Registry, Request, Response, Run, Running, Server, Tree,
-    World, bases, is_root, repository,
+    World, announce, bases, is_root, repository,
 };

@@ -19,7 +19,7 @@ pub use self::{
     image::Image,
     layer::Layer,
     layout::Layout,
-    mounted::Mounted,
+    mounted::{Mounted, announce},
     process::{Finished, Run, Running},
     program::{bases, repository},
     project::Project,

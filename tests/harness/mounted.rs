@@ -55,6 +55,6 @@ impl Drop for Mounted {
 
 /// Says on standard error what a test leaves out here.
 #[expect(clippy::print_stderr, reason = "a test that skips something says so")]
-fn announce(what: &str) {
+pub fn announce(what: &str) {
     eprintln!("skipped: {what}");
 }

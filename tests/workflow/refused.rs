@@ -38,7 +38,7 @@ const BUILDS: &[(&str, &[&str], &[&str])] = &[
     ("FROM --platform=linux/s390x busybox\n", &[], &["linux/s390x"]),
     ("FROM 127.0.0.1:1/nothing/there:1\n", &[], &["127.0.0.1:1/nothing/there:1"]),
     ("FROM busybox\nRUN true\n", &["--isolation", "vm"], &["microVM"]),
-    ("FROM busybox\nRUN --mount=type=cache,target=/c true\n", &[], &["--mount", "2"]),
+    ("FROM busybox\nRUN --mount=type=ssh,required true\n", &[], &["SSH agent", "2"]),
     ("FROM busybox\nRUN --network=host true\n", &[], &["--network", "2"]),
     ("FROM busybox\nRUN --security=insecure true\n", &[], &["--security", "2"]),
     ("FROM scratch\nADD http://127.0.0.1:1/file /\n", &[], &["http://127.0.0.1:1/file", "2"]),

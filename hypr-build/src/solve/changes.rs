@@ -25,7 +25,6 @@ pub(super) struct Io {
     sink: Arc<dyn ProgressSink>,
     /// Of both streams.
     redactors: [Redactor; 2],
-    sought: Sought,
     changes: pipe::Sender,
     /// Where the changes of mounts go, by their number.
     mounts: BTreeMap<usize, pipe::Sender>,
@@ -52,7 +51,6 @@ impl Io {
             step: step.clone(),
             sink: sink.clone(),
             redactors: [0, 1].map(|_| Redactor::new(sought.clone())),
-            sought: sought.clone(),
             changes,
             mounts: BTreeMap::new(),
             nowhere: tokio::io::sink(),
@@ -60,9 +58,9 @@ impl Io {
         Ok((io, packing))
     }
 
-    /// Starts packing the changes of a mount.
+    /// Starts packing the changes of a mount. Secrets may be in there: no image gets what a cache holds.
     pub(super) fn capture_mount(&mut self, store: &Store, number: usize) -> Result<Packing, StepError> {
-        let (changes, packing) = Packing::start(store, i64::MAX, &self.sought)?;
+        let (changes, packing) = Packing::start(store, i64::MAX, &Sought::default())?;
         self.mounts.insert(number, changes);
         Ok(packing)
     }

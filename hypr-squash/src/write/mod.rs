@@ -91,7 +91,7 @@ pub struct Summary {
     pub duplicate_bytes: u64,
     /// Layers that a merge read and compressed again, by their place in the stack; the others were copied from.
     pub recompressed: Vec<usize>,
-    /// Stored bytes of the image that earlier images lent, see [`Writer::lend_from`].
+    /// Stored bytes of the image that earlier images lent, see [`Writer::lend`].
     pub lent_bytes: u64,
     /// Content and place of every regular file.
     pub index: Index,
