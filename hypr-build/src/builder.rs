@@ -45,6 +45,7 @@ pub struct Builder {
     pub(crate) network: Network,
     pub(crate) limits: Limits,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    pub(crate) explain: bool,
     pub(crate) source_date_epoch: Option<i64>,
     pub(crate) sink: Arc<dyn ProgressSink>,
 }
@@ -114,6 +115,7 @@ impl Builder {
             network: Network::default(),
             limits: Limits::default(),
             secrets: BTreeMap::new(),
+            explain: false,
             source_date_epoch: None,
             sink: Arc::new(Silent),
         }
@@ -234,6 +236,15 @@ impl Builder {
     /// one of 8 bytes or more shows `*****` instead, and a step that writes one into the image fails.
     pub fn secret(mut self, id: impl Into<String>, secret: Secret) -> Self {
         self.secrets.insert(id.into(), secret);
+        self
+    }
+
+    /// Tells of each step that is carried out why the cache did not have it: [`Event::Explained`] names the first input
+    /// that differs from the closest earlier record.
+    ///
+    /// [`Event::Explained`]: crate::Event::Explained
+    pub fn explain(mut self) -> Self {
+        self.explain = true;
         self
     }
 

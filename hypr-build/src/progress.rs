@@ -93,6 +93,13 @@ pub enum Event {
         /// The step.
         step: StepInfo,
     },
+    /// Why a step is carried out, when [`Builder::explain`](crate::Builder::explain) asks for it.
+    Explained {
+        /// The step.
+        step: StepInfo,
+        /// The first input that no earlier record has, for people.
+        reason: String,
+    },
     /// The cache had the step's layer.
     Cached {
         /// The step.

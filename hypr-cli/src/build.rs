@@ -58,6 +58,9 @@ pub(crate) struct BuildArgs {
     /// `NAME=docker-image://IMAGE`, or the URL of a file or a git repository
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     build_contexts: Vec<String>,
+    /// Say of each step that is not cached which input changed
+    #[arg(long)]
+    explain: bool,
     /// A secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=NAME]`
     #[arg(long = "secret", value_name = "SECRET", value_parser = secret::parse)]
     secrets: Vec<SecretArg>,
@@ -201,6 +204,9 @@ impl BuildArgs {
         }
         for SecretArg { id, secret } in &self.secrets {
             builder = builder.secret(id, secret.clone());
+        }
+        if self.explain {
+            builder = builder.explain();
         }
         if let Some(target) = &self.target {
             builder = builder.target(target);

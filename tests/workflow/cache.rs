@@ -208,3 +208,44 @@ fn a_rebuild_that_borrows_from_the_layer_before_gives_the_bytes_of_a_first_build
     digests.dedup();
     assert_eq!(digests.len(), 6, "every change shows");
 }
+
+#[test]
+fn a_build_says_what_changed() {
+    let world = World::with_busybox();
+    let project = world
+        .project("FROM busybox\nARG LEVEL=1\nCOPY src /app\nRUN echo $LEVEL >/level\n")
+        .file("src/a", "a")
+        .file("src/d/b", "b");
+    let explained = |flags: &[&str]| {
+        let finished = world.build(&project, ["-t", "a", "--explain", "--progress", "plain"]).args(flags).ok();
+        let lines = finished.err().lines().filter(|line| line.contains(" runs because ")).map(str::to_owned).collect();
+        let lines: Vec<String> = lines;
+        lines
+    };
+    let first = explained(&[]);
+    assert!(first.len() == 2 && first[0].contains("never carried out"), "{first:?}");
+    assert!(explained(&[]).is_empty(), "all is cached");
+    let change = |name: &str, content: &str| fs::write(project.path().join(name), content).unwrap();
+    let changes: [(&dyn Fn(), &str); 4] = [
+        (&|| change("src/d/b", "changed"), "`/app/d/b` has another content"),
+        (&|| change("src/new", "new"), "`/app/new` is new"),
+        (&|| fs::remove_file(project.path().join("src/a")).unwrap(), "`/app/a` is gone"),
+        (
+            &|| {
+                fs::remove_file(project.path().join("src/new")).unwrap();
+                std::os::unix::fs::symlink("d", project.path().join("src/new")).unwrap();
+            },
+            "`/app/new` is of another type",
+        ),
+    ];
+    for (edit, part) in changes {
+        edit();
+        let lines = explained(&[]);
+        assert!(lines.len() == 2 && lines[0].contains(part), "{part}: {lines:?}");
+        assert!(lines[1].contains("what it stands on has changed"), "{lines:?}");
+    }
+    let lines = explained(&["--build-arg", "LEVEL=2"]);
+    assert!(lines.len() == 1 && lines[0].contains("environment was \"LEVEL=1\" and is \"LEVEL=2\""), "{lines:?}");
+    let lines = explained(&["--no-cache"]);
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("the cache is not to be used")), "{lines:?}");
+}

@@ -117,6 +117,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         accepts: sandbox::accepts(builder.isolation),
         limits: builder.limits,
         secrets: builder.secrets,
+        explains: builder.explain,
         platform: platform.clone(),
         sink: builder.sink.clone(),
         readers: Arc::new(Readers::new(store.clone())),

@@ -4,6 +4,7 @@ mod arrangement;
 mod changes;
 mod copy;
 mod error;
+mod explain;
 mod ground;
 mod key;
 mod mode;
@@ -51,6 +52,8 @@ pub(crate) struct Solver {
     pub(crate) accepts: fn(&str) -> bool,
     pub(crate) limits: Limits,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Whether to tell why steps are carried out.
+    pub(crate) explains: bool,
     pub(crate) platform: Platform,
     pub(crate) sink: Arc<dyn ProgressSink>,
     pub(crate) readers: Arc<Readers>,

@@ -35,6 +35,7 @@ impl Solver {
         let executor = self.executor.clone().ok_or(StepError::NoExecutor)?;
         let mounts = self.prepare_mounts(run, done).await?;
         let key = key::run(self, run, &parent, &mounts);
+        self.explain(step, &key)?;
         let below = parent.clone();
         self.cached(step, parent, key, Some(executor.name()), || async move {
             let _slot = self.slots.runs.acquire().await.map_err(|_| StepError::Cancelled)?;

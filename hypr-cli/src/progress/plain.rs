@@ -86,6 +86,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             None => format!("hypr: {}, no RUN", counted(*steps)),
         },
         Event::Started { step } => format!("{} {}", label(step), printable(&step.text)),
+        Event::Explained { step, reason } => format!("{} runs because {}", label(step), printable(reason)),
         Event::Cached { step } => format!("{} CACHED", label(step)),
         Event::Finished { step, duration, layer } => {
             let layer = layer.map(|layer| format!(", {}", size(layer.size))).unwrap_or_default();

@@ -74,6 +74,7 @@ impl Solver {
             self.sink.event(Event::Warning { line: Some(step.info.line), message });
         }
         let lender = key::lender(&step.info.text, source_name);
+        self.explain_files(step, &key, &arrangement, &lender).await?;
         self.cached(step, parent, key, None, || self.make(arrangement, trees, Some(lender))).await
     }
 
