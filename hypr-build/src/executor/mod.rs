@@ -242,8 +242,14 @@ pub enum ExecutorError {
         reason: String,
     },
     /// A limit was reached.
-    #[error("the step went over its limit of {0}")]
-    Limit(Exceeded),
+    #[error("the step went over its limit of {exceeded}{}", exited(*.status))]
+    Limit {
+        /// Which.
+        exceeded: Exceeded,
+        /// How the process ended, if it did by itself: it may have outlived what went over the limit, and failed for
+        /// another reason.
+        status: Option<u8>,
+    },
     /// A limit was asked for that this executor cannot enforce here.
     #[error("a limit of {limit} cannot be enforced here: {reason}")]
     Unenforceable {
@@ -258,6 +264,10 @@ pub enum ExecutorError {
     /// The other side of [`StepIo::changes`] did not take the changes.
     #[error("cannot take the step's changes")]
     Changes(#[source] std::io::Error),
+}
+
+fn exited(status: Option<u8>) -> String {
+    status.map(|status| format!(", and it exited with status {status}")).unwrap_or_default()
 }
 
 /// The limit that a step went over.

@@ -19,6 +19,8 @@ use super::{
 /// How long the agent may take for anything but running the process: far more than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+const TIME_IS_OVER: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::Time, status: None };
+
 /// A conversation over `stream`.
 #[derive(Debug)]
 pub(crate) struct Session<S> {
@@ -93,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         let end = self.forward_output(io);
         match deadline {
             None => end.await,
-            Some(deadline) => timeout_at(deadline, end).await.unwrap_or(Err(ExecutorError::Limit(Exceeded::Time))),
+            Some(deadline) => timeout_at(deadline, end).await.unwrap_or(Err(TIME_IS_OVER)),
         }
     }
 

@@ -264,7 +264,7 @@ async fn finish_process(
     if exited.status != 0
         && let Some(exceeded) = cgroup.and_then(Cgroup::exceeded)
     {
-        return Err(ExecutorError::Limit(exceeded));
+        return Err(ExecutorError::Limit { exceeded, status: Some(exited.status) });
     }
     let waited_for = std::time::Duration::from_micros(exited.cpu_micros);
     let usage = Usage {

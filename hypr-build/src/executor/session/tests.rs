@@ -142,7 +142,7 @@ async fn time_counts_from_the_start_of_the_process() {
     let mut kept = Kept::default();
     let follow = session.follow(Some(Duration::from_secs(5)), &mut kept);
     let error = tokio::select! { result = follow => result.unwrap_err(), () = agent => unreachable!() };
-    assert!(matches!(error, ExecutorError::Limit(Exceeded::Time)), "{error}");
+    assert!(matches!(error, ExecutorError::Limit { exceeded: Exceeded::Time, status: None }), "{error}");
     assert_eq!(begin.elapsed().as_secs(), 65);
 }
 

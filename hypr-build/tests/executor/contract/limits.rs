@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 
 async fn exceeded(executor: &dyn Executor, workshop: &Workshop, script: &str, limits: Limits) -> Option<Exceeded> {
     match Step::shell(&workshop.busybox(), script).limits(limits).run(executor).await {
-        (Err(ExecutorError::Limit(exceeded)), _) => Some(exceeded),
+        (Err(ExecutorError::Limit { exceeded, .. }), _) => Some(exceeded),
         (Err(ExecutorError::Unenforceable { limit, reason }), _) => {
             eprintln!("skipped: {limit}: {reason}");
             None
@@ -35,6 +35,18 @@ pub(crate) async fn memory_is_limited(executor: &dyn Executor, workshop: &Worksh
     let script = "x=0123456789abcdef; while :; do x=$x$x; done";
     if let Some(exceeded) = exceeded(executor, workshop, script, limits).await {
         assert_eq!(exceeded, Exceeded::Memory);
+    }
+}
+
+pub(crate) async fn a_step_that_outlives_its_limit_says_how_it_ended(executor: &dyn Executor, workshop: &Workshop) {
+    let limits = Limits { memory: NonZeroU64::new(32 * MIB), ..Limits::default() };
+    let script = "sh -c 'x=0123456789abcdef; while :; do x=$x$x; done'; exit 3";
+    match Step::shell(&workshop.busybox(), script).limits(limits).run(executor).await.0 {
+        Err(error @ ExecutorError::Limit { exceeded: Exceeded::Memory, status: Some(3) }) => {
+            assert_eq!(error.to_string(), "the step went over its limit of memory, and it exited with status 3");
+        }
+        Err(ExecutorError::Unenforceable { limit, reason }) => eprintln!("skipped: {limit}: {reason}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -33,8 +33,8 @@ macro_rules! contract {
             resolv_conf_may_be_a_link_to_nowhere
         }
         $crate::contract! { $executor, limits:
-            time_is_limited memory_is_limited processes_are_limited processors_are_limited usage_is_told
-            what_cannot_be_enforced_is_refused
+            time_is_limited memory_is_limited a_step_that_outlives_its_limit_says_how_it_ended
+            processes_are_limited processors_are_limited usage_is_told what_cannot_be_enforced_is_refused
         }
         $crate::contract! { $executor, mounts:
             a_tree_shows_what_it_is_and_takes_nothing what_is_written_to_a_discarded_tree_is_gone
