@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! Images are compressed with zstd, LZ4 or gzip; other compressors, other versions of squashfs and big-endian images are
-//! refused. Of extended attributes the format has `user`, `trusted` and `security`.
+//! Images are compressed with zstd, LZ4 or gzip, and xz with the feature of that name; other compressors, other versions
+//! of squashfs and big-endian images are refused. Of extended attributes the format has `user`, `trusted` and `security`.
 
 #![forbid(unsafe_code)]
 

@@ -165,7 +165,6 @@ impl<'a> Options<'a> {
             return Err(self.wrong("nothing can be mounted over the root: choose another target".to_owned()));
         }
         if let Some(own) = ["/proc", "/sys", "/dev"].iter().find(|own| below(&mount.target, own)) {
-            // What Docker users do to have more shared memory is what every sandbox has.
             return Err(self.wrong(format!("{own} is the sandbox's own: nothing can be mounted at {}", mount.target)));
         }
         if mount.target.len() > 4000 {

@@ -62,7 +62,7 @@ struct Cache {
     number: usize,
     held: CacheMount,
     sharing: Sharing,
-    /// For as long as the step runs.
+    /// For as long as the step runs. Without it, a private cache is somebody else's, and these changes are not kept.
     lock: Option<KeyLock>,
 }
 
@@ -137,7 +137,6 @@ impl Solver {
                     let access = if *read_only { MountAccess::ReadOnly } else { MountAccess::Captured };
                     if !read_only {
                         let lock = locks.remove(id).flatten();
-                        // Whoever has a private cache meanwhile keeps its changes; these are not kept.
                         let number = ready.mounts.len();
                         ready.caches.push(Cache { number, held, sharing: *sharing, lock });
                     }
@@ -325,7 +324,7 @@ impl Prepared<'_> {
         };
         match &self.mount.kind {
             MountKind::Bind { writable, .. } => format!("bind {target}{tree} writable {writable}"),
-            MountKind::Cache { id, read_only, .. } => format!("cache {target} id {id:?} read-only {read_only}"),
+            MountKind::Cache { id, read_only, .. } => format!("cache {target}{tree} id {id:?} read-only {read_only}"),
             MountKind::Tmpfs { size } => format!("tmpfs {target} size {size:?}"),
             MountKind::Secret { id, env, mode, uid, gid, .. } => {
                 format!("secret {target} id {id:?} variable {env:?} mode {mode:o} owner {uid}:{gid}")
