@@ -24,6 +24,7 @@ mod root;
 mod scratch;
 mod session;
 mod sparse;
+mod streams;
 mod supervise;
 mod sys;
 mod tar;

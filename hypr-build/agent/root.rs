@@ -16,6 +16,7 @@ use crate::{
     mount_points::{self, Kind, MountPoint},
     protocol::{Access, Content, FailureKind, Lower, Mount, Sandbox},
     scratch::STAGE,
+    streams::socket_name,
     sys::mount::{self, NO_ATIME, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY, RECURSIVE},
 };
 
@@ -175,6 +176,12 @@ fn mount_step(number: usize, point: &MountPoint, mount: &Mount) -> Result<(), Fa
             std::os::unix::fs::chown(&name, Some(*uid), Some(*gid)).context(&action)?;
             attributes::set_mode(&name, *mode).context(&action)?;
             mount::bind(&c_string(&name), &at, 0).context(&action)?;
+            mount::remount_bind(&at, READ_ONLY | NO_SUID | NO_DEV | NO_EXEC).context(&action)
+        }
+        Content::Socket { .. } => {
+            let socket = format!("../{}", socket_name(u32::try_from(number).unwrap_or(u32::MAX)));
+            mount::bind(&c_string(&socket), &at, 0).context(&action)?;
+            // Connecting changes nothing; its owner and mode stay what they are.
             mount::remount_bind(&at, READ_ONLY | NO_SUID | NO_DEV | NO_EXEC).context(&action)
         }
     }

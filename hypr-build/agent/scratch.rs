@@ -52,7 +52,8 @@ impl Scratch {
         let entries = fs::read_dir(".").into_iter().flatten().flatten();
         let names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         for name in names {
-            let _ = remove_tree(&name);
+            // The sockets are no trees.
+            let _ = remove_tree(&name).or_else(|_| fs::remove_file(&name));
         }
         for (parent, name) in self.cgroups {
             if let Ok(name) = CString::new(name) {

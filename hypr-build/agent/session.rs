@@ -17,6 +17,7 @@ use crate::{
     protocol::{self, Access, Content, FailureKind, Lower, Mount, Report, Request, Sandbox},
     root::mount_name,
     scratch::Scratch,
+    streams::Streams,
     supervise::{self, End},
     sys::{pipe, process},
     trees,
@@ -80,13 +81,14 @@ fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Re
             mounts.insert(number, Upper { directory, baseline: Baseline::default() });
         }
     }
+    let streams = Streams::listen(&plan.sandbox.mounts)?;
     let is_captured: Vec<bool> = plan.sandbox.mounts.iter().map(is_captured).collect();
     let record = |channel: &mut Channel| {
         root.record()?;
         mounts.values_mut().try_for_each(Upper::record)?;
         channel.send(&Report::Started)
     };
-    let End::Exited(exited) = supervise::run(channel, plan, record)? else { return Ok(()) };
+    let End::Exited(exited) = supervise::run(channel, plan, streams, record)? else { return Ok(()) };
     channel.send(&Report::Exited(exited))?;
     loop {
         match channel.receive()? {
@@ -95,6 +97,8 @@ fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Re
             Some(Request::CaptureMount(number)) if is_captured.get(number as usize) == Some(&true) => {
                 mounts.get(&number).ok_or_else(out_of_order)?.capture(channel, marks)?;
             }
+            // Said before hypr heard of the end.
+            Some(Request::Stream(..)) => {}
             Some(_) => return Err(out_of_order()),
         }
     }

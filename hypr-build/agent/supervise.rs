@@ -11,7 +11,8 @@ use crate::{
     failure::{Context, Failed},
     init::{self, Links, Plan},
     output::Output,
-    protocol::{self, Exited, FailureKind, HEADER, MAX_REPORT, Report, kind},
+    protocol::{self, Exited, FailureKind, HEADER, MAX_REPORT, Report, Request, kind},
+    streams::Streams,
     sys::{
         pipe::{POLLIN, PollFd, pipe, poll},
         process::{self, Child, Ended, Fork},
@@ -27,12 +28,13 @@ pub(crate) enum End {
     Abandoned,
 }
 
-/// Runs `plan`'s process. `ready` is called once the sandbox stands and the process is about to start.
+/// Runs `plan`'s process, and serves connections to its sockets. `ready` is called once the sandbox stands and the process is about to start.
 ///
 /// When this returns, no process of the sandbox is left.
 pub(crate) fn run(
     channel: &mut Channel,
     plan: Plan,
+    streams: Streams,
     ready: impl FnOnce(&mut Channel) -> Result<(), Failed>,
 ) -> Result<End, Failed> {
     let failed = "make a pipe";
@@ -55,6 +57,7 @@ pub(crate) fn run(
         stdout: Output::new(stdout, kind::STDOUT),
         stderr: Output::new(stderr, kind::STDERR),
         reports: File::from(reports),
+        streams,
         buffer: vec![0; MAX_REPORT],
     };
     let end = watch.until_end(ready, File::from(go));
@@ -73,6 +76,7 @@ struct Watch<'a> {
     stderr: Output,
     /// Frames from the init, each written at once and smaller than a pipe's atomic unit.
     reports: File,
+    streams: Streams,
     buffer: Vec<u8>,
 }
 
@@ -81,17 +85,23 @@ impl Watch<'_> {
         let mut start = Some((ready, go));
         loop {
             let input = |fd| PollFd { fd, events: POLLIN, revents: 0 };
-            let mut entries = [
+            let mut entries = vec![
                 input(self.channel.as_fd().as_raw_fd()),
                 input(self.reports.as_raw_fd()),
                 self.stdout.interest(),
                 self.stderr.interest(),
             ];
+            entries.extend(self.streams.interests());
             poll(&mut entries, -1).context("wait for the sandbox")?;
-            let [channel, reports, stdout, stderr] = entries.map(|entry| entry.revents != 0);
+            let Some((own, streams)) = entries.split_first_chunk::<4>() else { continue };
+            let [channel, reports, stdout, stderr] = own.map(|entry| entry.revents != 0);
+            self.streams.serve(streams, self.channel)?;
             if channel {
-                // hypr has nothing to say while the process runs: this is the end, or to be treated as such.
-                return Ok(End::Abandoned);
+                match self.channel.receive()? {
+                    Some(Request::Stream(stream, flow)) => self.streams.take(stream, flow, self.channel)?,
+                    // hypr has nothing else to say while the process runs: this is the end, or to be treated as such.
+                    _ => return Ok(End::Abandoned),
+                }
             }
             if stdout {
                 self.stdout.forward(&mut self.buffer, self.channel).context("send output")?;

@@ -17,6 +17,7 @@ use crate::{
     progress::{ProgressSink, Silent},
     secret::Secret,
     session::{self, BuiltImage, CheckReport, Target},
+    ssh::SshAgent,
 };
 
 /// Describes a build; nothing happens until [`build`](Self::build).
@@ -45,6 +46,7 @@ pub struct Builder {
     pub(crate) network: Network,
     pub(crate) limits: Limits,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    pub(crate) ssh: BTreeMap<String, SshAgent>,
     pub(crate) explain: bool,
     pub(crate) source_date_epoch: Option<i64>,
     pub(crate) sink: Arc<dyn ProgressSink>,
@@ -115,6 +117,7 @@ impl Builder {
             network: Network::default(),
             limits: Limits::default(),
             secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             explain: false,
             source_date_epoch: None,
             sink: Arc::new(Silent),
@@ -236,6 +239,14 @@ impl Builder {
     /// one of 8 bytes or more shows `*****` instead, and a step that writes one into the image fails.
     pub fn secret(mut self, id: impl Into<String>, secret: Secret) -> Self {
         self.secrets.insert(id.into(), secret);
+        self
+    }
+
+    /// Lets `RUN --mount=type=ssh,id=ID` ask an SSH agent of the host. The agent called `default` is also asked for git
+    /// repositories that are fetched over SSH, which are otherwise fetched as the user's own `ssh` is set up. No agent is
+    /// in any cache key.
+    pub fn ssh(mut self, id: impl Into<String>, agent: SshAgent) -> Self {
+        self.ssh.insert(id.into(), agent);
         self
     }
 

@@ -155,6 +155,14 @@ pub enum Error {
     /// An image could not be taken in.
     #[error(transparent)]
     Image(Box<ImageError>),
+    /// An SSH agent cannot be asked.
+    #[error("cannot use the SSH agent `{id}`")]
+    SshAgent {
+        /// As mounts name it.
+        id: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// `SOURCE_DATE_EPOCH` is not a number.
     #[error("SOURCE_DATE_EPOCH is not a number of seconds: {value:?}")]
     SourceDateEpoch {

@@ -29,6 +29,8 @@ mod snapshot;
 #[cfg(feature = "build")]
 mod solve;
 #[cfg(feature = "build")]
+mod ssh;
+#[cfg(feature = "build")]
 pub mod store;
 
 #[cfg(feature = "build")]
@@ -45,4 +47,5 @@ pub use self::{
     session::{BuiltImage, CheckReport, Target},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},
+    ssh::SshAgent,
 };

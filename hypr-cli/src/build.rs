@@ -18,6 +18,7 @@ use crate::{
     progress::{Progress, Sink, Style},
     root::RootArg,
     secret::{self, SecretArg},
+    ssh::{self, SshArg},
     stdout,
 };
 
@@ -64,6 +65,9 @@ pub(crate) struct BuildArgs {
     /// A secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=NAME]`
     #[arg(long = "secret", value_name = "SECRET", value_parser = secret::parse)]
     secrets: Vec<SecretArg>,
+    /// An SSH agent for RUN --mount=type=ssh: `default` or `ID[=SOCKET]`, by default the one of SSH_AUTH_SOCK
+    #[arg(long = "ssh", value_name = "AGENT", value_parser = ssh::parse)]
+    ssh: Vec<SshArg>,
     /// The platform to build for
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
@@ -204,6 +208,9 @@ impl BuildArgs {
         }
         for SecretArg { id, secret } in &self.secrets {
             builder = builder.secret(id, secret.clone());
+        }
+        for SshArg { id, agent } in &self.ssh {
+            builder = builder.ssh(id, agent.clone());
         }
         if self.explain {
             builder = builder.explain();

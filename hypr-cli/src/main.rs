@@ -18,6 +18,7 @@ mod progress;
 mod root;
 mod secret;
 mod squashfs;
+mod ssh;
 mod stdout;
 
 use std::process::ExitCode;

@@ -21,6 +21,7 @@ mod run;
 mod sandbox;
 mod sources;
 mod squashfs;
+mod ssh;
 mod stages;
 
 use hypr_tests::{Image, World};

@@ -12,6 +12,7 @@ const O_CLOEXEC: c_int = 0o2_000_000;
 const F_DUPFD_CLOEXEC: c_int = 1030;
 
 pub(crate) const POLLIN: c_short = 1;
+pub(crate) const POLLOUT: c_short = 4;
 pub(crate) const POLLERR: c_short = 8;
 
 /// The kernel's `struct pollfd`; a negative descriptor is passed over.

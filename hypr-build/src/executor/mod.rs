@@ -3,15 +3,18 @@
 mod capabilities;
 mod namespace;
 #[expect(dead_code, reason = "one half of it is the agent's")]
-#[path = "../../agent/protocol.rs"]
+#[path = "../../agent/protocol/mod.rs"]
 mod protocol;
 mod seccomp;
 mod session;
+mod ssh_agent;
+mod streams;
 
 pub use self::namespace::NamespaceExecutor;
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -120,6 +123,18 @@ pub enum MountContent {
         /// Group.
         gid: u32,
     },
+    /// A Unix socket whose connections reach an SSH agent of the host, for what a step may ask of it: its keys and
+    /// their signatures.
+    SshAgent {
+        /// The agent's socket on the host.
+        socket: PathBuf,
+        /// Permission bits of the socket that the step sees.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
 }
 
 /// What may be written to a mounted tree.
@@ -148,6 +163,13 @@ impl std::fmt::Debug for MountContent {
             Self::Secret { mode, uid, gid, .. } => {
                 f.debug_struct("Secret").field("mode", mode).field("uid", uid).field("gid", gid).finish_non_exhaustive()
             }
+            Self::SshAgent { socket, mode, uid, gid } => f
+                .debug_struct("SshAgent")
+                .field("socket", socket)
+                .field("mode", mode)
+                .field("uid", uid)
+                .field("gid", gid)
+                .finish(),
         }
     }
 }

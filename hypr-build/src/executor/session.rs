@@ -4,20 +4,25 @@
 //! protocol has or the sandbox is lost, and text from it is text only. Reading stops while [`StepIo`] is busy, which
 //! is how back-pressure reaches the process.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
     time::{Instant, timeout_at},
 };
 
 use super::{
-    Exceeded, ExecutorError, StepIo,
+    Exceeded, ExecutorError, Mount, StepIo,
     protocol::{self, Exited, Failure, FailureKind, HEADER, MAX_REPORT, Malformed, Report, Request},
+    streams::Streams,
 };
 
 /// How long the agent may take for anything but running the process: far more than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Requests that wait to be written.
+const QUEUE: usize = 16;
 
 const TIME_IS_OVER: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::Time, status: None };
 
@@ -78,13 +83,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         }
     }
 
-    /// Follows the process to its end, at most for `timeout` from its start.
+    /// Follows the process to its end, at most for `timeout` from its start, and serves its connections to sockets among
+    /// `mounts`.
     ///
     /// # Errors
     /// [`ExecutorError::Limit`] when the time is over; other errors as the agent reports them.
     pub(crate) async fn follow(
         &mut self,
         timeout: Option<Duration>,
+        mounts: &[Mount],
         io: &mut dyn StepIo,
     ) -> Result<Exited, ExecutorError> {
         match self.receive(Instant::now() + PATIENCE).await? {
@@ -92,22 +99,42 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             _ => return Err(out_of_order()),
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let end = self.forward_output(io);
+        let end = self.forward(mounts, io);
         match deadline {
             None => end.await,
             Some(deadline) => timeout_at(deadline, end).await.unwrap_or(Err(TIME_IS_OVER)),
         }
     }
 
-    async fn forward_output(&mut self, io: &mut dyn StepIo) -> Result<Exited, ExecutorError> {
-        loop {
-            // A process may be silent for as long as it wants.
-            match self.read().await? {
-                Some(Report::Stdout(bytes)) => io.stdout(&bytes).await,
-                Some(Report::Stderr(bytes)) => io.stderr(&bytes).await,
-                Some(Report::Exited(exited)) => return Ok(exited),
-                _ => return Err(out_of_order()),
+    async fn forward(&mut self, mounts: &[Mount], io: &mut dyn StepIo) -> Result<Exited, ExecutorError> {
+        let (mut reader, writer) = tokio::io::split(&mut self.stream);
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let mut streams = Streams::new(mounts, requests);
+        let body = &mut self.body;
+        let reading = async {
+            loop {
+                // A process may be silent for as long as it wants.
+                match read(&mut reader, body).await? {
+                    Some(Report::Stdout(bytes)) => io.stdout(&bytes).await,
+                    Some(Report::Stderr(bytes)) => io.stderr(&bytes).await,
+                    Some(Report::Connected { stream, mount }) => streams.connected(stream, mount)?,
+                    Some(Report::Stream(stream, flow)) => streams.take(stream, flow)?,
+                    Some(Report::Exited(exited)) => return Ok((exited, streams)),
+                    _ => return Err(out_of_order()),
+                }
             }
+        };
+        // Reading never waits for writing, or both sides might wait for each other.
+        let mut writing = pin!(write_requests(writer, queue));
+        let (exited, streams) = tokio::select! {
+            ended = reading => ended?,
+            () = &mut writing => return Err(out_of_order()),
+        };
+        streams.shut_down().await;
+        // A frame that was begun is ended: the conversation goes on.
+        match tokio::time::timeout(PATIENCE, writing).await {
+            Ok(()) => Ok(exited),
+            Err(_) => Err(lost("its agent does not listen".to_owned())),
         }
     }
 
@@ -141,23 +168,31 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
 
     async fn receive(&mut self, deadline: Instant) -> Result<Option<Report>, ExecutorError> {
         let late = |_| lost(format!("its agent said nothing for {} seconds", PATIENCE.as_secs()));
-        timeout_at(deadline, self.read()).await.map_err(late)?
+        timeout_at(deadline, read(&mut self.stream, &mut self.body)).await.map_err(late)?
     }
+}
 
-    /// The next report; `None` at the end of the stream.
-    async fn read(&mut self) -> Result<Option<Report>, ExecutorError> {
-        let mut header = [0; HEADER];
-        match self.stream.read_exact(&mut header).await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            other => other.map_err(unreadable)?,
-        };
-        let (kind, length) = protocol::parse_header(header, MAX_REPORT).map_err(malformed)?;
-        let body = &mut self.body[..length];
-        self.stream.read_exact(body).await.map_err(unreadable)?;
-        match Report::decode(kind, body).map_err(malformed)? {
-            Report::Failed(failure) => Err(failed(failure)),
-            report => Ok(Some(report)),
-        }
+/// The next report; `None` at the end of the stream.
+async fn read(stream: &mut (impl AsyncRead + Unpin), body: &mut [u8]) -> Result<Option<Report>, ExecutorError> {
+    let mut header = [0; HEADER];
+    match stream.read_exact(&mut header).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other.map_err(unreadable)?,
+    };
+    let (kind, length) = protocol::parse_header(header, MAX_REPORT).map_err(malformed)?;
+    let body = &mut body[..length];
+    stream.read_exact(body).await.map_err(unreadable)?;
+    match Report::decode(kind, body).map_err(malformed)? {
+        Report::Failed(failure) => Err(failed(failure)),
+        report => Ok(Some(report)),
+    }
+}
+
+/// Writes what comes out of `queue`, to its end. An agent that takes no more is found out by whoever reads.
+async fn write_requests(mut writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Request>) {
+    let mut takes = true;
+    while let Some(request) = queue.recv().await {
+        takes = takes && writer.write_all(&request.encode()).await.is_ok();
     }
 }
 
@@ -189,7 +224,7 @@ fn unreadable(error: io::Error) -> ExecutorError {
     lost(format!("its agent cannot be heard: {error}"))
 }
 
-fn out_of_order() -> ExecutorError {
+pub(super) fn out_of_order() -> ExecutorError {
     lost("its agent ended or spoke out of order".to_owned())
 }
 

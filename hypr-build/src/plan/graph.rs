@@ -164,6 +164,9 @@ pub(crate) enum MountKind {
     Ssh {
         id: String,
         required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
     },
 }
 
@@ -185,6 +188,11 @@ impl Mount {
             MountKind::Cache { from, .. } => from.as_ref(),
             MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
         }
+    }
+
+    /// Whether an SSH agent is mounted.
+    pub(super) fn is_ssh(&self) -> bool {
+        matches!(self.kind, MountKind::Ssh { .. })
     }
 
     fn files_mut(&mut self) -> Option<&mut Files> {

@@ -178,8 +178,7 @@ pub(crate) fn plan(
 const MAX_ERRORS: usize = 20;
 
 /// Build arguments that ask BuildKit for what is not done here.
-const WITHOUT_EFFECT: [&str; 4] =
-    ["BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_SANDBOX_HOSTNAME"];
+const WITHOUT_EFFECT: [&str; 3] = ["BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_SANDBOX_HOSTNAME"];
 
 /// The build argument that names a frontend in place of `# syntax=`.
 const SYNTAX_ARGUMENT: &str = "BUILDKIT_SYNTAX";

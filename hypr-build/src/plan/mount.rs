@@ -6,7 +6,10 @@ use super::{
     graph::{Files, Mount, MountKind, Sharing},
     path,
 };
-use crate::dockerfile::{self, Spanned};
+use crate::{
+    dockerfile::{self, Spanned},
+    ssh::DEFAULT_AGENT,
+};
 
 /// The options that every type knows, and those of single types.
 const KEYS: [&str; 19] = [
@@ -32,6 +35,8 @@ const KEYS: [&str; 19] = [
 ];
 /// Where a secret is found that names no target.
 const SECRETS: &str = "/run/secrets/";
+/// Where an SSH agent is found whose mount names no target, with its number among them.
+const SSH_AGENTS: &str = "/run/buildkit/ssh_agent.";
 
 /// A mount's options, in their order: names in lower case, and values where there are any.
 pub(super) struct Options<'a> {
@@ -76,8 +81,15 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The mount, with `from` where its files come from. `cwd` is what relative targets are relative to.
-    pub(super) fn mount(&self, words: &Words<'_, '_>, cwd: &str, from: Option<Files>) -> Result<Mount, PlanError> {
+    /// The mount, with `from` where its files come from. `cwd` is what relative targets are relative to, and `sockets`
+    /// how many mounts of SSH agents the instruction has before this one.
+    pub(super) fn mount(
+        &self,
+        words: &Words<'_, '_>,
+        cwd: &str,
+        from: Option<Files>,
+        sockets: usize,
+    ) -> Result<Mount, PlanError> {
         let kind = self.value(words, &["type"])?.unwrap_or_else(|| "bind".to_owned());
         let only = |types: &[&str], keys: &[&str]| match self.name_of(keys) {
             Some(key) if !types.contains(&kind.as_str()) => {
@@ -142,9 +154,10 @@ impl<'a> Options<'a> {
             secret_or_ssh => {
                 let required = self.flag(words, &["required"])?.unwrap_or(false);
                 if secret_or_ssh == "ssh" {
-                    let id = id.unwrap_or_else(|| "default".to_owned());
-                    let target = target.as_deref().map(absolute).unwrap_or_default();
-                    Mount { target, kind: MountKind::Ssh { id, required } }
+                    let id = id.unwrap_or_else(|| DEFAULT_AGENT.to_owned());
+                    let target = target.as_deref().map_or_else(|| format!("{SSH_AGENTS}{sockets}"), absolute);
+                    let mode = mode.unwrap_or(0o600);
+                    Mount { target, kind: MountKind::Ssh { id, required, mode, uid, gid } }
                 } else {
                     let env = self.value(words, &["env"])?.filter(|env| !env.is_empty());
                     let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -278,7 +291,7 @@ mod tests {
         let word = Spanned::new(text.to_owned(), Span::default());
         let budget = Budget::new();
         let words = Words::new(Escape::default(), &budget, |name| (name == "V").then_some("value"));
-        let read = Options::read(&word).and_then(|options| options.mount(&words, "/work", None));
+        let read = Options::read(&word).and_then(|options| options.mount(&words, "/work", None, 3));
         read.map_err(|error| error.to_string())
     }
 
@@ -300,7 +313,11 @@ mod tests {
         assert!(matches!(secret.kind, MountKind::Secret { required: false, env: None, mode: 0o400, .. }));
         assert_eq!(mount("type=secret,id=key,env=KEY").unwrap().target, "");
         assert_eq!(mount("type=secret,target=/etc/key").unwrap().target, "/etc/key");
-        assert!(matches!(mount("type=ssh").unwrap().kind, MountKind::Ssh { id, required: false } if id == "default"));
+        let ssh = mount("type=ssh").unwrap();
+        assert_eq!(ssh.target, "/run/buildkit/ssh_agent.3");
+        let MountKind::Ssh { id, required: false, mode: 0o600, uid: 0, gid: 0 } = ssh.kind else { panic!("{ssh:?}") };
+        assert_eq!(id, "default");
+        assert_eq!(mount("type=ssh,target=agent").unwrap().target, "/work/agent");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     error::{PlanError, Problem},
-    graph::{Operation, Run, Script},
+    graph::{Mount, Operation, Run, Script},
     mount::{self, Options},
     shell,
     stage::{Builder, State, values},
@@ -15,6 +15,7 @@ use crate::{
     dockerfile::{self, Script as Written, Span},
     executor::Network,
     image::ProcessConfig,
+    ssh::SSH_AUTH_SOCK,
 };
 
 impl Builder<'_, '_> {
@@ -67,8 +68,10 @@ impl Builder<'_, '_> {
             let options = Options::read(word).map_err(place)?;
             let from = options.from().map_err(place)?;
             let from = from.map(|from| self.source(stage, from, task.span(word.span))).transpose()?;
-            mounts.push(options.mount(&words, &cwd, from).map_err(place)?);
+            let sockets = mounts.iter().filter(|mount: &&Mount| mount.is_ssh()).count();
+            mounts.push(options.mount(&words, &cwd, from, sockets).map_err(place)?);
         }
+        let agent = mounts.iter().find(|mount| mount.is_ssh()).map(|mount| mount.target.clone());
         mount::sort(&mut mounts);
         self.undefined(state, task, words);
         let config = &state.built.config.config;
@@ -81,7 +84,7 @@ impl Builder<'_, '_> {
             }
         };
         let Environment { keyed: env, unkeyed } =
-            environment(&config.env, &state.built.scope, self.shared.request.args);
+            environment(&config.env, &state.built.scope, self.shared.request.args, agent);
         // As docker shows them: every declared argument once, with the value that the process sees.
         let scope = &state.built.scope;
         let value = |name| config.env(name).or_else(|| scope.arg(name)).unwrap_or_default();
@@ -119,9 +122,9 @@ struct Environment {
     unkeyed: Vec<(String, String)>,
 }
 
-/// A `RUN`'s environment: the image's variables, a search path, the declared arguments that none of these hides, and
-/// the proxies that were given, declared or not.
-fn environment(image: &[String], scope: &Scope, given: &BuildArgs) -> Environment {
+/// A `RUN`'s environment: the image's variables, a search path, the declared arguments that none of these hides, the
+/// proxies that were given, declared or not, and where the first SSH agent is.
+fn environment(image: &[String], scope: &Scope, given: &BuildArgs, agent: Option<String>) -> Environment {
     let mut environment = Environment { keyed: Vec::new(), unkeyed: Vec::new() };
     let mut seen = BTreeSet::new();
     let mut set = |list: &mut Vec<(String, String)>, name: &str, value: &str| {
@@ -138,6 +141,9 @@ fn environment(image: &[String], scope: &Scope, given: &BuildArgs) -> Environmen
     }
     for (name, value) in given.iter().filter(|(name, _)| is_proxy(name)) {
         set(&mut environment.unkeyed, name, value);
+    }
+    if let Some(agent) = agent {
+        set(&mut environment.keyed, SSH_AUTH_SOCK, &agent);
     }
     environment
 }

@@ -1,6 +1,6 @@
 //! The HTTP client: made when it is first needed, bounded in time and redirects.
 
-use std::{error::Error as _, sync::OnceLock, time::Duration};
+use std::{error::Error as _, path::PathBuf, sync::OnceLock, time::Duration};
 
 use reqwest::{Url, redirect::Policy};
 
@@ -17,9 +17,28 @@ pub(crate) struct Client {
     local: OnceLock<reqwest::Client>,
     /// For all others: by way of the proxies of the environment.
     remote: OnceLock<reqwest::Client>,
+    /// The socket of the SSH agent that is asked for keys, if not the one that the user's `ssh` asks.
+    #[cfg_attr(not(feature = "git"), expect(dead_code, reason = "only git repositories are fetched over SSH"))]
+    ssh_agent: Option<PathBuf>,
 }
 
 impl Client {
+    /// A client whose connections over SSH ask this agent.
+    pub(crate) fn new(ssh_agent: Option<PathBuf>) -> Self {
+        Self { ssh_agent, ..Self::default() }
+    }
+
+    /// The program that connects over SSH, with its options, as a shell takes it.
+    #[cfg(feature = "git")]
+    pub(super) fn ssh_command(&self) -> String {
+        let agent = self.ssh_agent.as_ref().map(|path| {
+            // A percent sign means something to `ssh`.
+            let path = path.display().to_string().replace('%', "%%").replace('\'', r"'\''");
+            format!(" -o 'IdentityAgent=\"{path}\"'")
+        });
+        format!("ssh -o BatchMode=yes{}", agent.unwrap_or_default())
+    }
+
     /// The client for a URL.
     pub(super) fn of(&self, url: &Url) -> Result<&reqwest::Client, RemoteError> {
         let is_local = url.host_str().is_some_and(is_this_machine);

@@ -60,7 +60,7 @@ pub(crate) async fn fetch(
     let Kept { layer, path, name } = match location {
         Location::Http(url) => http::fetch(client, store, url, wanted.checksum.as_deref()).await?,
         #[cfg(feature = "git")]
-        Location::Git(location) => git::fetch(store, location, wanted).await?,
+        Location::Git(location) => git::fetch(client, store, location, wanted).await?,
         #[cfg(not(feature = "git"))]
         Location::Git(location) => {
             return Err(RemoteError::WithoutGit { url: location.shown() });

@@ -10,7 +10,7 @@ use std::{
 
 use super::blocking;
 use crate::{
-    builder::{ContextSource, DockerfileSource},
+    builder::{Builder, ContextSource, DockerfileSource},
     context::{self, BadPattern, Context, Filter, Ignore, Layers, MAX_DOCKERFILE, Streamed, Tree},
     dockerfile::{self, Dockerfile},
     error::Error,
@@ -70,30 +70,51 @@ enum Opened {
     Files(Layers),
 }
 
-/// Opens the contexts and reads and parses the Dockerfile.
-pub(super) async fn read(
-    client: &Client,
-    store: &Store,
+/// Where a build's files come from.
+pub(super) struct Sources {
     context: ContextSource,
     dockerfile: DockerfileSource,
-    contexts: &BTreeMap<String, String>,
-) -> Result<Inputs, Error> {
+    contexts: BTreeMap<String, String>,
+    /// Whether a context that is a git repository has its `.git`.
+    keep_git_dir: bool,
+}
+
+impl Sources {
+    /// Takes them out of a builder.
+    pub(super) fn of(builder: &mut Builder) -> Self {
+        let keep = builder.args.get(KEEP_GIT_DIR).map(String::as_str);
+        Self {
+            context: std::mem::replace(&mut builder.context, ContextSource::None),
+            dockerfile: std::mem::replace(&mut builder.dockerfile, DockerfileSource::Default),
+            contexts: std::mem::take(&mut builder.contexts),
+            // As Go reads a boolean; what is none counts as not given.
+            keep_git_dir: matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True")),
+        }
+    }
+}
+
+/// The build argument that keeps the `.git` of a context that is a git repository.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// Opens the contexts and reads and parses the Dockerfile.
+pub(super) async fn read(client: &Client, store: &Store, sources: Sources) -> Result<Inputs, Error> {
+    let Sources { context, dockerfile, contexts, keep_git_dir } = sources;
     let context = match context {
         ContextSource::None => Opened::None,
         ContextSource::Tar(input) => Opened::Tar(input),
         ContextSource::Directory(path) => match path.to_str().map(location).transpose()?.flatten() {
             None => Opened::Directory(path),
-            Some(location) => fetched(client, store, &location).await?,
+            Some(location) => fetched(client, store, &location, &Wanted { keep_git_dir, ..Wanted::default() }).await?,
         },
     };
     let mut remote = BTreeMap::new();
-    for (name, source) in contexts {
+    for (name, source) in &contexts {
         if let Some(location) = location(source)? {
-            let fetched = fetch(client, store, &location).await?;
+            let fetched = fetch(client, store, &location, &Wanted::default()).await?;
             remote.insert(name.clone(), NamedContext::Directory(Arc::new(fetched.tree)));
         }
     }
-    let (store, contexts) = (store.clone(), contexts.clone());
+    let store = store.clone();
     blocking(move || {
         let mut dockerfile = dockerfile;
         let mut folder = PathBuf::new();
@@ -138,14 +159,14 @@ fn location(source: &str) -> Result<Option<Location>, Error> {
     Location::parse(source).map_err(|reason| Error::Address { url: hide_password(source), reason })
 }
 
-async fn fetch(client: &Client, store: &Store, location: &Location) -> Result<Fetched, Error> {
-    let fetched = remote::fetch(client, store, location, &Wanted::default()).await;
+async fn fetch(client: &Client, store: &Store, location: &Location, wanted: &Wanted) -> Result<Fetched, Error> {
+    let fetched = remote::fetch(client, store, location, wanted).await;
     fetched.map_err(|source| Error::RemoteContext { url: location.shown(), source: Box::new(source) })
 }
 
 /// The context that is at `location`: the files of a repository, or what a URL has as standard input would have it.
-async fn fetched(client: &Client, store: &Store, location: &Location) -> Result<Opened, Error> {
-    let Fetched { tree, path, .. } = fetch(client, store, location).await?;
+async fn fetched(client: &Client, store: &Store, location: &Location, wanted: &Wanted) -> Result<Opened, Error> {
+    let Fetched { tree, path, .. } = fetch(client, store, location, wanted).await?;
     match location {
         Location::Git(_) => Ok(Opened::Files(tree)),
         Location::Http(_) => {

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    agents,
     bases::Bases,
     blocking, checks,
-    inputs::{self, Inputs},
+    inputs::{self, Inputs, Sources},
 };
 use crate::{
     builder::Builder,
@@ -19,6 +20,7 @@ use crate::{
     lint::{Collector, Finding},
     plan::{self, ImageRequest, Outcome, Outline, Request},
     remote::Client,
+    ssh::DEFAULT_AGENT,
     store::{Store, resolve_root},
 };
 
@@ -130,15 +132,15 @@ struct Answer {
 }
 
 impl Question {
-    async fn read(builder: Builder) -> Result<Self, Error> {
+    async fn read(mut builder: Builder) -> Result<Self, Error> {
         let platform = match &builder.platform {
             None => Platform::host(),
             Some(text) => text.parse()?,
         };
         let root = builder.store.clone();
         let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
-        let client = Client::default();
-        let inputs = inputs::read(&client, &store, builder.context, builder.dockerfile, &builder.contexts).await?;
+        let client = Client::new(agents(&builder.ssh)?.remove(DEFAULT_AGENT));
+        let inputs = inputs::read(&client, &store, Sources::of(&mut builder)).await?;
         let builder = Settings {
             args: builder.args,
             target: builder.target,

@@ -10,10 +10,18 @@ mod inputs;
 mod inspect;
 mod sandbox;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 pub(crate) use self::inspect::{check, outline, targets};
-use self::{bases::Bases, export::Export, inputs::Inputs};
+use self::{
+    bases::Bases,
+    export::Export,
+    inputs::{Inputs, Sources},
+};
 pub use self::{
     export::BuiltImage,
     inspect::{CheckReport, Target},
@@ -27,6 +35,7 @@ use crate::{
     progress::Event,
     remote,
     solve::{Failed, Readers, Slots, Solver, StepError},
+    ssh::{DEFAULT_AGENT, SshAgent},
     store::{Store, resolve_root},
 };
 
@@ -43,12 +52,13 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         // A Dockerfile may take it as an ARG, whichever way it was given.
         builder.args.insert(SOURCE_DATE_EPOCH.to_owned(), seconds.to_string());
     }
+    let ssh = agents(&builder.ssh)?;
     sandbox::check(builder.isolation)?;
     let root = builder.store.clone();
     let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
-    let client = Arc::new(remote::Client::default());
-    let Inputs { dockerfile, file, context, ignore, contexts } =
-        inputs::read(&client, &store, builder.context, builder.dockerfile, &builder.contexts).await?;
+    let client = Arc::new(remote::Client::new(ssh.get(DEFAULT_AGENT).cloned()));
+    let sources = Sources::of(&mut builder);
+    let Inputs { dockerfile, file, context, ignore, contexts } = inputs::read(&client, &store, sources).await?;
 
     let (kinds, host, unknown) = (contexts.kinds(), Platform::host(), BTreeSet::new());
     let lint = checks::collector(&builder.args, &file, &dockerfile)?;
@@ -117,6 +127,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         accepts: sandbox::accepts(builder.isolation),
         limits: builder.limits,
         secrets: builder.secrets,
+        ssh,
         explains: builder.explain,
         platform: platform.clone(),
         sink: builder.sink.clone(),
@@ -155,6 +166,15 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         sink: builder.sink,
     })
     .await
+}
+
+/// The sockets of the SSH agents.
+fn agents(agents: &BTreeMap<String, SshAgent>) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let socket = |(id, agent): (&String, &SshAgent)| match agent.socket() {
+        Ok(socket) => Ok((id.clone(), socket)),
+        Err(source) => Err(Error::SshAgent { id: id.clone(), source }),
+    };
+    agents.iter().map(socket).collect()
 }
 
 /// The builder's own value, else the build argument of that name, which is how docker takes it.

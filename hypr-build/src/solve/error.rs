@@ -110,8 +110,8 @@ pub enum StepError {
     )]
     Leaked,
     /// A step requires an SSH agent.
-    #[error("the step requires the SSH agent `{id}`, and this version cannot forward one; use a secret instead")]
-    Ssh {
+    #[error("the step requires the SSH agent `{id}`; give it with `--ssh {id}` or `--ssh {id}=SOCKET`")]
+    NoSshAgent {
         /// As the mount names it.
         id: String,
     },

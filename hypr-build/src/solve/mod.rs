@@ -15,7 +15,9 @@ mod stack;
 mod user;
 mod workdir;
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread::available_parallelism, time::Instant};
+use std::{
+    collections::BTreeMap, num::NonZeroUsize, path::PathBuf, sync::Arc, thread::available_parallelism, time::Instant,
+};
 
 use tokio::{
     sync::{Semaphore, SetOnce},
@@ -52,6 +54,8 @@ pub(crate) struct Solver {
     pub(crate) accepts: fn(&str) -> bool,
     pub(crate) limits: Limits,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// The sockets of SSH agents.
+    pub(crate) ssh: BTreeMap<String, PathBuf>,
     /// Whether to tell why steps are carried out.
     pub(crate) explains: bool,
     pub(crate) platform: Platform,

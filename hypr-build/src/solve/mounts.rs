@@ -154,12 +154,13 @@ impl Solver {
                     }
                     MountContent::Secret { content, mode: *mode, uid: *uid, gid: *gid }
                 }
-                MountKind::Ssh { id, required } => {
-                    if *required {
-                        return Err(StepError::Ssh { id: id.clone() });
+                MountKind::Ssh { id, required, mode, uid, gid } => match self.ssh.get(id) {
+                    Some(socket) => {
+                        MountContent::SshAgent { socket: socket.clone(), mode: *mode, uid: *uid, gid: *gid }
                     }
-                    continue;
-                }
+                    None if *required => return Err(StepError::NoSshAgent { id: id.clone() }),
+                    None => continue,
+                },
             };
             ready.mounts.push(executor::Mount { target: mount.target.clone(), content });
         }
@@ -329,7 +330,9 @@ impl Prepared<'_> {
             MountKind::Secret { id, env, mode, uid, gid, .. } => {
                 format!("secret {target} id {id:?} variable {env:?} mode {mode:o} owner {uid}:{gid}")
             }
-            MountKind::Ssh { id, .. } => format!("ssh {target} id {id:?}"),
+            MountKind::Ssh { id, mode, uid, gid, .. } => {
+                format!("ssh {target} id {id:?} mode {mode:o} owner {uid}:{gid}")
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use hypr_build::{
 };
 
 use crate::{
+    contract::ssh,
     layers::Workshop,
     leaks,
     run::{Step, chain},
@@ -45,6 +46,8 @@ fn run_as_user(ids: &str, filters: &[&str]) {
         fs::write(etc.join(name), text).unwrap();
     }
     fs::write(place.path().join("program"), "").unwrap();
+    let ask = place.path().join("ask");
+    ssh::compile(&ask);
     let temporary = place.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).unwrap();
@@ -60,6 +63,7 @@ fn run_as_user(ids: &str, filters: &[&str]) {
         // On machines where it runs slowly, tests wait for each other less.
         .args(["--test-threads", "2"])
         .env(LENT, ids)
+        .env(ssh::ASK, &ask)
         .env("TMPDIR", &temporary)
         .env_remove("XDG_RUNTIME_DIR");
     let output = command.output().unwrap();

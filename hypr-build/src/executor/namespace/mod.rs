@@ -253,7 +253,7 @@ async fn finish_process(
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
     let captured = |mount: &Mount| matches!(mount.content, MountContent::Tree { access: MountAccess::Captured, .. });
-    let exited = session.follow(step.limits.timeout, io).await.map_err(|error| match error {
+    let exited = session.follow(step.limits.timeout, step.mounts, io).await.map_err(|error| match error {
         ExecutorError::Start { reason, .. } => ExecutorError::Start { program: program(step).to_owned(), reason },
         error => error,
     })?;
@@ -396,6 +396,8 @@ fn described(
         }
         MountContent::Tmpfs { size } => Content::Tmpfs { size: size.map_or(0, NonZeroU64::get) },
         MountContent::Secret { content, mode, uid, gid } => Content::File { content: content.to_vec(), mode, uid, gid },
+        // What it leads to stays with the session.
+        MountContent::SshAgent { mode, uid, gid, .. } => Content::Socket { mode, uid, gid },
     };
     Ok(protocol::Mount { target: mount.target.into_bytes(), content })
 }

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use tokio::io::DuplexStream;
 
 use super::*;
-use crate::executor::protocol::{Access, Content, Lower, Mount, Process, Program, Sandbox, kind};
+use crate::executor::{
+    MountContent,
+    protocol::{Access, Content, Flow, Lower, Mount, Process, Program, Sandbox, kind},
+};
 
 /// Keeps what comes.
 #[derive(Default)]
@@ -47,7 +50,7 @@ async fn session(frames: &[Vec<u8>]) -> Session<DuplexStream> {
 }
 
 async fn follow(frames: &[Vec<u8>]) -> Result<Exited, String> {
-    session(frames).await.follow(None, &mut Kept::default()).await.map_err(|error| error.to_string())
+    session(frames).await.follow(None, &[], &mut Kept::default()).await.map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -76,7 +79,7 @@ async fn output_is_passed_on_until_the_process_ends() {
         Report::Exited(exited).encode(),
     ];
     let mut kept = Kept::default();
-    assert_eq!(session(&frames).await.follow(None, &mut kept).await.unwrap(), exited);
+    assert_eq!(session(&frames).await.follow(None, &[], &mut kept).await.unwrap(), exited);
     assert_eq!(kept.stdout, b"one two");
 }
 
@@ -113,7 +116,7 @@ async fn what_an_agent_says_of_a_failure_stays_one_line() {
     let hostile = "mount\n\x1b[2Jerror: ";
     let error = session(&[failure(FailureKind::Setup, 13, &hostile.repeat(1000), "")])
         .await
-        .follow(None, &mut Kept::default())
+        .follow(None, &[], &mut Kept::default())
         .await
         .unwrap_err();
     let ExecutorError::Setup { action, source } = error else { panic!("{error}") };
@@ -122,7 +125,7 @@ async fn what_an_agent_says_of_a_failure_stays_one_line() {
 
     let error = session(&[failure(FailureKind::Start, 0, "start the process", "not found")])
         .await
-        .follow(None, &mut Kept::default())
+        .follow(None, &[], &mut Kept::default())
         .await
         .unwrap_err();
     assert!(matches!(&error, ExecutorError::Start { reason, .. } if reason == "not found"), "{error}");
@@ -140,7 +143,7 @@ async fn time_counts_from_the_start_of_the_process() {
         std::future::pending::<()>().await;
     };
     let mut kept = Kept::default();
-    let follow = session.follow(Some(Duration::from_secs(5)), &mut kept);
+    let follow = session.follow(Some(Duration::from_secs(5)), &[], &mut kept);
     let error = tokio::select! { result = follow => result.unwrap_err(), () = agent => unreachable!() };
     assert!(matches!(error, ExecutorError::Limit { exceeded: Exceeded::Time, status: None }), "{error}");
     assert_eq!(begin.elapsed().as_secs(), 65);
@@ -201,6 +204,7 @@ fn requests_come_out_as_they_went_in() {
             },
             Content::Tmpfs { size: 5 },
             Content::File { content: vec![0, 1], mode: 0o400, uid: 3, gid: 4 },
+            Content::Socket { mode: 0o600, uid: 5, gid: 6 },
         ]
         .map(|content| Mount { target: b"/m".to_vec(), content })
         .into(),
@@ -222,6 +226,10 @@ fn requests_come_out_as_they_went_in() {
         Request::Process(process),
         Request::Capture,
         Request::CaptureMount(9),
+        Request::Stream(1, Flow::Data(vec![0, 1])),
+        Request::Stream(u32::MAX, Flow::Taken(5)),
+        Request::Stream(0, Flow::End),
+        Request::Stream(2, Flow::Close),
     ] {
         let frame = request.encode();
         let (header, body) = frame.split_first_chunk().unwrap();
@@ -248,6 +256,8 @@ proptest! {
             Report::Exited(Exited { status, cpu_micros }),
             Report::Stdout(bytes.clone()),
             Report::Changes(bytes),
+            Report::Connected { stream: errno.cast_unsigned(), mount: status.into() },
+            Report::Stream(status.into(), Flow::Taken(9)),
             Report::Failed(failure(FailureKind::Setup)),
             Report::Failed(failure(FailureKind::Start)),
             Report::Failed(failure(FailureKind::Capture)),
@@ -257,4 +267,52 @@ proptest! {
             prop_assert_eq!(Report::decode(frame[0], &frame[HEADER..]), Ok(report));
         }
     }
+}
+
+/// A mount that leads to an agent that is not there.
+fn mounts() -> [super::Mount; 2] {
+    let content = MountContent::SshAgent { socket: "/nothing".into(), mode: 0, uid: 0, gid: 0 };
+    [MountContent::Tmpfs { size: None }, content].map(|content| super::Mount { target: "/m".to_owned(), content })
+}
+
+#[tokio::test]
+async fn an_agent_that_breaks_the_rules_of_streams_is_lost() {
+    let connected = |stream| Report::Connected { stream, mount: 1 };
+    let data = |stream, count| Report::Stream(stream, Flow::Data(vec![0; count]));
+    let most = u32::try_from(protocol::MAX_STREAMS).unwrap();
+    for wrong in [
+        vec![data(0, 1)],
+        vec![Report::Stream(0, Flow::Close)],
+        vec![Report::Connected { stream: 0, mount: 0 }],
+        vec![Report::Connected { stream: 0, mount: 2 }],
+        vec![Report::Connected { stream: 1, mount: 1 }],
+        vec![connected(0), connected(0)],
+        vec![connected(0), data(0, 0)],
+        vec![connected(0), data(0, protocol::MAX_DATA + 1)],
+        vec![connected(0), Report::Stream(0, Flow::Taken(1))],
+        vec![connected(0), Report::Stream(0, Flow::Taken(u32::MAX))],
+        // Nothing of it is taken, since nothing waits between these words.
+        [vec![connected(0)], vec![data(0, protocol::MAX_DATA); 5]].concat(),
+        (0..=most).map(connected).collect(),
+    ] {
+        let frames: Vec<_> = [Report::Started].iter().chain(&wrong).map(Report::encode).collect();
+        let mut kept = Kept::default();
+        let followed = session(&frames).await.follow(None, &mounts(), &mut kept).await;
+        let said = followed.unwrap_err().to_string();
+        assert!(said.starts_with("the sandbox was lost"), "{wrong:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_closed_is_forgotten() {
+    let most = u32::try_from(protocol::MAX_STREAMS).unwrap();
+    let closed = (0..3 * most).flat_map(|stream| {
+        let words = [Flow::Data(vec![1]), Flow::End, Flow::Close, Flow::Data(vec![2])];
+        let words = words.map(|flow| Report::Stream(stream, flow));
+        [Report::Connected { stream, mount: 1 }].into_iter().chain(words)
+    });
+    let reports = [Report::Started].into_iter().chain(closed).chain([Report::Exited(Exited::default())]);
+    let frames: Vec<_> = reports.map(|report| report.encode()).collect();
+    let followed = session(&frames).await.follow(None, &mounts(), &mut Kept::default()).await;
+    assert_eq!(followed.unwrap(), Exited::default());
 }

@@ -21,14 +21,20 @@ use std::{
 use hypr_squash::{Options, Writer};
 
 use self::{checkout::Checkout, repository::Repository};
-use super::{Kept, RemoteError, Wanted, blocking, client, location::GitLocation};
+use super::{Client, Kept, RemoteError, Wanted, blocking, client, location::GitLocation};
 use crate::store::{Key, StepRecord, Store, Timestamp};
 
 /// Fetches the files of `location`, or finds that the store has them.
-pub(super) async fn fetch(store: &Store, location: &GitLocation, wanted: &Wanted) -> Result<Kept, RemoteError> {
+pub(super) async fn fetch(
+    client: &Client,
+    store: &Store,
+    location: &GitLocation,
+    wanted: &Wanted,
+) -> Result<Kept, RemoteError> {
     let keep_git_dir = location.keep_git_dir.unwrap_or(wanted.keep_git_dir) && location.directory.is_empty();
     let checksum = wanted.checksum.clone().or_else(|| location.checksum.clone());
-    let job = Job { store: store.clone(), location: location.clone(), keep_git_dir, checksum };
+    let ssh = client.ssh_command();
+    let job = Job { store: store.clone(), location: location.clone(), keep_git_dir, checksum, ssh };
     // The same repository in several places is fetched once.
     let _lock = store.lock_step(&Key::new("git").input("url", job.url()).input("lock", "")).await?;
     client::install_tls();
@@ -52,6 +58,8 @@ struct Job {
     location: GitLocation,
     keep_git_dir: bool,
     checksum: Option<String>,
+    /// The program that connects over SSH.
+    ssh: String,
 }
 
 impl Job {
@@ -69,7 +77,7 @@ impl Job {
             }
         }
         let work = self.store.work_dir()?;
-        let mut repository = Repository::new(&work.path().join("git"), &self.location.url)?;
+        let mut repository = Repository::new(&work.path().join("git"), &self.location.url, &self.ssh)?;
         let found = repository.fetch(self.location.reference.as_deref(), interrupt, &|commit| {
             self.check(commit)?;
             Ok(self.known(commit)?.is_some())

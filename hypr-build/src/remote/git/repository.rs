@@ -26,6 +26,8 @@ pub(super) struct Repository {
     /// Without who asks for it.
     pub(super) url: String,
     account: Option<Account>,
+    /// The command that connects over SSH.
+    pub(super) ssh: String,
 }
 
 /// Whether `text` is a commit's whole name.
@@ -46,10 +48,11 @@ pub(super) fn without_account(url: &str) -> String {
 }
 
 impl Repository {
-    /// An empty repository at `path`, to fetch `url` into. Nothing is asked of the server yet.
-    pub(super) fn new(path: &Path, url: &str) -> Result<Self, RemoteError> {
+    /// An empty repository at `path`, to fetch `url` into, over SSH by the command `ssh`. Nothing is asked of the server
+    /// yet.
+    pub(super) fn new(path: &Path, url: &str, ssh: &str) -> Result<Self, RemoteError> {
         // Neither the user's nor the machine's configuration counts, and nobody can be asked for a password.
-        let options = Options::isolated().config_overrides(["core.sshCommand=ssh -o BatchMode=yes"]);
+        let options = Options::isolated().config_overrides([format!("core.sshCommand={ssh}")]);
         let opened = gix::ThreadSafeRepository::init_opts(path, Kind::Bare, gix::create::Options::default(), options);
         let inner = opened.map_err(|error| failed(url, &error))?.to_thread_local();
         let parsed = Url::parse(url).ok().filter(|parsed| parsed.scheme().starts_with("http"));
@@ -59,7 +62,7 @@ impl Repository {
             password: percent_decoded(parsed.password().unwrap_or_default()),
             oauth_refresh_token: None,
         });
-        Ok(Self { inner, url: without_account(url), account })
+        Ok(Self { inner, url: without_account(url), account, ssh: ssh.to_owned() })
     }
 
     /// Finds the commit that `reference` names, and fetches it unless `is_known` says that there is no need.

@@ -38,7 +38,7 @@ pub(super) fn check_out(
         let shown = String::from_utf8_lossy(&link.in_repository).into_owned();
         let url = absolute(&parent.url, url).map_err(|reason| refuse(format!("its submodule {shown}: {reason}")))?;
         let folder = work.join(format!("{depth}-{number}"));
-        let mut repository = Repository::new(&folder, &url)?;
+        let mut repository = Repository::new(&folder, &url, &parent.ssh)?;
         repository.fetch(Some(&link.commit), checkout.interrupt, &|_| Ok(false))?;
         let inner = checkout.tree(&repository, &link.commit, "", &link.in_layer)?;
         check_out(checkout, &repository, &link.commit, &inner, &folder, depth + 1)?;

@@ -8,6 +8,7 @@ pub(crate) mod isolation;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod process;
+pub(crate) mod ssh;
 
 /// Makes a test of each item of the contract, with the executor that `$executor` gives for a workshop, if any.
 #[macro_export]
@@ -49,6 +50,10 @@ macro_rules! contract {
             user_and_groups_are_what_was_given the_mask_of_new_files_is_022 standard_input_is_empty
             programs_are_found_in_the_path what_cannot_be_executed_says_why
             a_script_of_the_dockerfile_is_found every_user_may_open_standard_output
+        }
+        $crate::contract! { $executor, ssh:
+            an_agent_lists_and_signs_and_is_not_changed many_connections_and_long_messages_get_through
+            a_step_ends_while_its_agent_is_asked an_agent_that_is_gone_is_one_that_hangs_up
         }
     };
     ($executor:path, $module:ident: $($name:ident)*) => {

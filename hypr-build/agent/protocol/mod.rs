@@ -1,11 +1,17 @@
 //! What hypr and its agent say to each other: frames on one byte stream.
 //!
-//! This file is compiled into both, so that the protocol exists once. A frame is a kind (one byte), three zero bytes,
+//! This folder is compiled into both, so that the protocol exists once. A frame is a kind (one byte), three zero bytes,
 //! the length of the body (`u32`, little-endian) and the body. The agent speaks first, with [`Report::Hello`]. Neither
 //! side trusts a length: a body longer than [`MAX_REQUEST`] or [`MAX_REPORT`] is refused before it is read.
 
-/// What both sides must have in common. Any change of this file's frames changes it.
-pub(crate) const VERSION: u32 = 2;
+mod codec;
+mod stream;
+
+use self::codec::{Decoder, Encoder};
+pub(crate) use self::stream::{Flow, MAX_DATA, MAX_STREAMS, WINDOW};
+
+/// What both sides must have in common. Any change of these frames changes it.
+pub(crate) const VERSION: u32 = 3;
 
 /// Bytes before the body of a frame.
 pub(crate) const HEADER: usize = 8;
@@ -46,6 +52,8 @@ pub(crate) enum Request {
     IdsMapped,
     /// The process to run in it.
     Process(Process),
+    /// Something about the stream of this number. Until the process has ended; what comes later means nothing.
+    Stream(u32, Flow),
     /// Send the changes.
     Capture,
     /// Send the changes below the mount of this number, which is one of [`Access::Captured`].
@@ -98,6 +106,8 @@ pub(crate) enum Content {
     Tmpfs { size: u64 },
     /// A file that is no part of any layer.
     File { content: Vec<u8>, mode: u32, uid: u32, gid: u32 },
+    /// A socket whose connections are streams to hypr.
+    Socket { mode: u32, uid: u32, gid: u32 },
 }
 
 /// What may be written to a mounted tree.
@@ -116,7 +126,7 @@ impl Mount {
         match &self.content {
             Content::Tree { is_directory, .. } => *is_directory,
             Content::Tmpfs { .. } => true,
-            Content::File { .. } => false,
+            Content::File { .. } | Content::Socket { .. } => false,
         }
     }
 
@@ -124,7 +134,7 @@ impl Mount {
     pub(crate) fn lowers(&self) -> &[Lower] {
         match &self.content {
             Content::Tree { lowers, .. } => lowers,
-            Content::Tmpfs { .. } | Content::File { .. } => &[],
+            Content::Tmpfs { .. } | Content::File { .. } | Content::Socket { .. } => &[],
         }
     }
 }
@@ -166,7 +176,7 @@ pub(crate) struct Process {
 }
 
 /// What the agent reports.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The first frame: the agent's [`VERSION`].
     Hello(u32),
@@ -178,6 +188,10 @@ pub(crate) enum Report {
     Stdout(Vec<u8>),
     /// Bytes of the process's standard error.
     Stderr(Vec<u8>),
+    /// A process has connected to the socket that is the mount of this number: the stream's number, and the mount's.
+    Connected { stream: u32, mount: u32 },
+    /// Something about the stream of this number.
+    Stream(u32, Flow),
     /// The process and all that it started have ended; everything they wrote has been sent.
     Exited(Exited),
     /// Bytes of the tar of changes.
@@ -236,6 +250,8 @@ pub(crate) mod kind {
     pub(crate) const CAPTURED: u8 = 0x08;
     pub(crate) const FAILED: u8 = 0x09;
     pub(crate) const DONE: u8 = 0x0a;
+    pub(crate) const CONNECTED: u8 = 0x0b;
+    pub(crate) const STREAM_REPORT: u8 = 0x0c;
     pub(crate) const DESCRIPTORS: u8 = 0x81;
     pub(crate) const SANDBOX: u8 = 0x82;
     pub(crate) const IDS_MAPPED: u8 = 0x83;
@@ -244,6 +260,7 @@ pub(crate) mod kind {
     pub(crate) const UNPACK: u8 = 0x86;
     pub(crate) const REMOVE: u8 = 0x87;
     pub(crate) const CAPTURE_MOUNT: u8 = 0x88;
+    pub(crate) const STREAM_REQUEST: u8 = 0x89;
 }
 
 impl Request {
@@ -254,6 +271,7 @@ impl Request {
             Self::Sandbox(sandbox) => sandbox.encode(),
             Self::IdsMapped => Encoder::new(kind::IDS_MAPPED).finish(),
             Self::Process(process) => process.encode(),
+            Self::Stream(stream, flow) => flow.encode(kind::STREAM_REQUEST, *stream),
             Self::Capture => Encoder::new(kind::CAPTURE).finish(),
             Self::CaptureMount(number) => Encoder::new(kind::CAPTURE_MOUNT).u32(*number).finish(),
             Self::Unpack => Encoder::new(kind::UNPACK).finish(),
@@ -269,6 +287,7 @@ impl Request {
             kind::SANDBOX => Self::Sandbox(Sandbox::decode(&mut body)?),
             kind::IDS_MAPPED => Self::IdsMapped,
             kind::PROCESS => Self::Process(Process::decode(&mut body)?),
+            kind::STREAM_REQUEST => Flow::decode(&mut body).map(|(stream, flow)| Self::Stream(stream, flow))?,
             kind::CAPTURE => Self::Capture,
             kind::CAPTURE_MOUNT => Self::CaptureMount(body.u32()?),
             kind::UNPACK => Self::Unpack,
@@ -289,6 +308,8 @@ impl Report {
             Self::Started => Encoder::new(kind::STARTED).finish(),
             Self::Stdout(bytes) => frame(kind::STDOUT, bytes),
             Self::Stderr(bytes) => frame(kind::STDERR, bytes),
+            Self::Connected { stream, mount } => Encoder::new(kind::CONNECTED).u32(*stream).u32(*mount).finish(),
+            Self::Stream(stream, flow) => flow.encode(kind::STREAM_REPORT, *stream),
             Self::Exited(exited) => {
                 Encoder::new(kind::EXITED).u32(exited.status.into()).u64(exited.cpu_micros).finish()
             }
@@ -312,6 +333,8 @@ impl Report {
                 let status = rest.u32()?.try_into().map_err(|_| Malformed("an exit status above 255"))?;
                 Self::Exited(Exited { status, cpu_micros: rest.u64()? })
             }
+            kind::CONNECTED => Self::Connected { stream: rest.u32()?, mount: rest.u32()? },
+            kind::STREAM_REPORT => Flow::decode(&mut rest).map(|(stream, flow)| Self::Stream(stream, flow))?,
             kind::CHANGES => return Ok(Self::Changes(body.to_vec())),
             kind::CAPTURED => Self::Captured,
             kind::DONE => Self::Done,
@@ -348,6 +371,7 @@ impl Sandbox {
                 }
                 Content::Tmpfs { size } => to.u32(1).u64(*size),
                 Content::File { content, mode, uid, gid } => to.u32(2).bytes(content).u32(*mode).u32(*uid).u32(*gid),
+                Content::Socket { mode, uid, gid } => to.u32(3).u32(*mode).u32(*uid).u32(*gid),
             };
             to = to.bytes(target);
         }
@@ -383,6 +407,7 @@ impl Sandbox {
                 },
                 1 => Content::Tmpfs { size: from.u64()? },
                 2 => Content::File { content: from.bytes()?, mode: from.u32()?, uid: from.u32()?, gid: from.u32()? },
+                3 => Content::Socket { mode: from.u32()?, uid: from.u32()?, gid: from.u32()? },
                 _ => return Err(Malformed("a mount of an unknown kind")),
             };
             sandbox.mounts.push(Mount { target: from.bytes()?, content });
@@ -467,121 +492,5 @@ pub(crate) fn parse_header(header: [u8; HEADER], limit: usize) -> Result<(u8, us
     match usize::try_from(u32::from_le_bytes([a, b, c, d])) {
         Ok(length) if length <= limit => Ok((kind, length)),
         _ => Err(Malformed("a frame over the size limit")),
-    }
-}
-
-struct Encoder(Vec<u8>);
-
-impl Encoder {
-    fn new(kind: u8) -> Self {
-        Self(header(kind, 0).to_vec())
-    }
-
-    fn u32(mut self, value: u32) -> Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn u64(mut self, value: u64) -> Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn len(self, length: usize) -> Self {
-        self.u32(u32::try_from(length).unwrap_or(u32::MAX))
-    }
-
-    fn bytes(self, bytes: &[u8]) -> Self {
-        let mut this = self.len(bytes.len());
-        this.0.extend(bytes);
-        this
-    }
-
-    fn list(mut self, items: &[Vec<u8>]) -> Self {
-        self = self.len(items.len());
-        for item in items {
-            self = self.bytes(item);
-        }
-        self
-    }
-
-    fn lowers(mut self, lowers: &[Lower]) -> Self {
-        self = self.len(lowers.len());
-        for lower in lowers {
-            self = match lower {
-                Lower::Mount => self.u32(0),
-                Lower::Directory(path) => self.u32(1).bytes(path),
-            };
-        }
-        self
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let length = header(self.0[0], self.0.len() - HEADER);
-        self.0[..HEADER].copy_from_slice(&length);
-        self.0
-    }
-}
-
-struct Decoder<'a>(&'a [u8]);
-
-impl Decoder<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Malformed("a frame that is too short"))?;
-        self.0 = tail;
-        Ok(*head)
-    }
-
-    fn u32(&mut self) -> Result<u32, Malformed> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Malformed> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn flag(&mut self) -> Result<bool, Malformed> {
-        match self.u32()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed("a flag that is neither 0 nor 1")),
-        }
-    }
-
-    /// A number of items of at least four bytes each, which therefore all fit into what is left.
-    fn count(&mut self) -> Result<usize, Malformed> {
-        match usize::try_from(self.u32()?) {
-            Ok(count) if count <= self.0.len() / 4 => Ok(count),
-            _ => Err(Malformed("a list longer than its frame")),
-        }
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
-        let length = self.u32()?;
-        let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
-        let (head, tail) = split.ok_or(Malformed("bytes longer than their frame"))?;
-        self.0 = tail;
-        Ok(head.to_vec())
-    }
-
-    fn text(&mut self) -> Result<String, Malformed> {
-        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
-    }
-
-    fn list(&mut self) -> Result<Vec<Vec<u8>>, Malformed> {
-        (0..self.count()?).map(|_| self.bytes()).collect()
-    }
-
-    fn lowers(&mut self) -> Result<Vec<Lower>, Malformed> {
-        let lower = |this: &mut Self| match this.u32()? {
-            0 => Ok(Lower::Mount),
-            1 => Ok(Lower::Directory(this.bytes()?)),
-            _ => Err(Malformed("a layer of an unknown kind")),
-        };
-        (0..self.count()?).map(|_| lower(self)).collect()
-    }
-
-    fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame with bytes to spare")) }
     }
 }
