@@ -62,7 +62,7 @@ pub use read::{FileReader, FileType, Info, Kind, Node, Piece, Reader, Walk};
 pub use source::{DirectoryOptions, DirectoryStats, pack_directory};
 pub use tree_digest::content_digest;
 pub use verify::{Report, verify};
-pub use write::{FileInfo, Fragment, Run, StoredFile, Summary, Tail, Writer};
+pub use write::{FileInfo, Summary, Writer};
 
 /// A BLAKE3 digest.
 pub type Digest = blake3::Hash;

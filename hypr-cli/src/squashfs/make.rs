@@ -80,7 +80,7 @@ fn warn_of(warning: &tar::Warning) {
 
 pub(super) fn merge(arguments: &MergeArgs) -> Result<(), Failure> {
     let options = arguments.encoding.options().map_err(Failure::Usage)?;
-    let open = |path: &PathBuf| open_with_index(path).map(Arc::new);
+    let open = |path: &PathBuf| open_with_index(path, arguments.index).map(Arc::new);
     let layers = arguments.layers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let options = MergeOptions { options, keep_whiteouts: arguments.keep_whiteouts };
     publish(&arguments.output, |file| {
@@ -124,10 +124,11 @@ pub(super) fn open(path: &Path) -> Result<Reader, SquashfsError> {
     Reader::open(file).map_err(SquashfsError::image("read", path))
 }
 
-/// Opens an image with the index beside it, if there is one that fits.
-fn open_with_index(path: &Path) -> Result<Reader, SquashfsError> {
+/// Opens an image with the index beside it, if there is one. One that is relied on is checked by reading the image.
+fn open_with_index(path: &Path, is_relied_on: bool) -> Result<Reader, SquashfsError> {
     let file = File::open(path).map_err(SquashfsError::open(path))?;
     let index = match fs::read(index_of(path)).map(|bytes| Index::from_bytes(&bytes)) {
+        Ok(Ok(index)) if !is_relied_on => Some(index),
         Ok(Ok(index)) => match index.describes(&file).map_err(SquashfsError::image("read", path))? {
             true => Some(index),
             false => {

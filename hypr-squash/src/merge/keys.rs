@@ -9,6 +9,15 @@ use std::sync::Arc;
 
 use crate::{Digest, Error, FileExtent, Node, Reader};
 
+/// What a file is compared by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Key {
+    /// Files with this key are equal.
+    Known(Digest),
+    /// An index says that files with this key are equal.
+    Told(Digest),
+}
+
 /// Stands for contents that are not known.
 #[derive(Debug)]
 pub(super) struct Keys<'a> {
@@ -30,11 +39,26 @@ impl<'a> Keys<'a> {
         Self { layers, shapes: HashMap::new() }
     }
 
-    /// The digest from the layer's index, or a key that files have in common only if they are equal.
-    pub(super) fn key(&mut self, layer: usize, node: &Node, extent: &FileExtent) -> Result<Digest, Error> {
-        if let Some(digest) = node.indexed_digest(extent) {
-            return Ok(digest);
+    /// The digest from the layer's index, which files of one content have in common if the index is right; without one,
+    /// a key that only equal files have in common.
+    pub(super) fn key(&mut self, layer: usize, node: &Node, extent: &FileExtent) -> Result<Key, Error> {
+        match node.indexed_digest(extent) {
+            Some(digest) => Ok(Key::Told(digest)),
+            None => self.stored_key(layer, extent).map(Key::Known),
         }
+    }
+
+    /// A key that no other file has unless it is stored in the same place.
+    pub(super) fn place_key(layer: usize, extent: &FileExtent) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("hypr-squash stored place");
+        let (fragment, offset) = extent.fragment.map_or((u32::MAX, 0), |tail| (tail.index, tail.offset));
+        for number in [layer as u64, extent.size, extent.start, u64::from(fragment), u64::from(offset)] {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.finalize()
+    }
+
+    fn stored_key(&mut self, layer: usize, extent: &FileExtent) -> Result<Digest, Error> {
         let info = self.layers[layer].info();
         let mut hasher = blake3::Hasher::new_derive_key("hypr-squash stored content");
         hasher.update(&info.compression.number().to_le_bytes());

@@ -8,23 +8,19 @@
 //! A layer of another codec or block size is read and compressed again. With one layer, a merge removes what is dead
 //! in an image; with another codec, it converts it.
 
-mod fragment;
 mod keys;
-mod live;
 mod stored;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
-use live::{Equality, Live};
 use stored::Stored;
+use survey::Survey;
 
-use crate::overlay::{Identity, Node};
-use crate::write::{StoredFile, Tail};
-use crate::{Digest, Error, FileType, Kind, Options, Overlay, Reader, Summary, Writer};
+use crate::{Digest, Error, Options, Overlay, Reader, Summary, Writer};
 
 /// How [`merge`] makes an image.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +45,8 @@ pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Resul
 
 /// As [`merge`], but decompresses nothing to find equal files: those that no index knows are stored once only where
 /// they are stored alike, or were in their layer. That is several times as fast for layers without an index, and the
-/// result may be larger where layers share short files.
+/// result may be larger where layers share short files. Files that indexes call equal are compared, so that one that
+/// is of another image does no harm.
 ///
 /// # Errors
 /// As [`merge`].
@@ -111,99 +108,28 @@ fn merge_some(
         false => Overlay::new(layers.to_vec()),
     };
     let mut writer = Writer::create(out, options.options.clone())?;
-    let live = Live::collect(&overlay, copied, equality)?;
-    let stored = Stored::copy(&live, layers, &mut writer)?;
-    let mut merger = Merger { writer, live, stored, layers, names: HashMap::new(), sealed: HashSet::new() };
-    if merger.live.compresses_again() {
-        // What was copied is known before anything equal is compressed again; the paths get their inodes below.
-        for visit in overlay.walk() {
-            let (path, node) = visit?;
-            merger.add_copied(&path, &node)?;
-        }
+    let Survey { copied: contents, files, encoded } = Survey::take(&overlay, copied, equality, &mut writer)?;
+    let stored = Stored::copy(&contents, layers, &mut writer)?;
+    let places = contents.into_iter().map(|content| stored.add(content, &mut writer));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    for (entered, place) in files {
+        writer.fill(entered, places[place]);
     }
-    for visit in overlay.walk() {
-        let (path, node) = visit?;
-        merger.add(path, &node)?;
+    // What was copied is known before anything equal is compressed again.
+    for file in encoded {
+        let content = writer.add_content(&file.path, &mut file.inode.open()?)?;
+        writer.fill(file.entered, content);
     }
-    let mut summary = merger.writer.finish()?;
+    let mut summary = writer.finish()?;
     summary.recompressed = (0..).zip(copied).filter(|(_, copied)| !**copied).map(|(layer, _)| layer).collect();
     Ok(summary)
 }
 
-struct Merger<'a> {
-    writer: Writer,
-    live: Live,
-    stored: Stored,
-    layers: &'a [Arc<Reader>],
-    /// The first name of every inode that has several.
-    names: HashMap<Identity, Vec<u8>>,
-    /// Directories that show nothing of what lies below the layers.
-    sealed: HashSet<Vec<u8>>,
-}
-
-impl Merger<'_> {
-    fn add(&mut self, path: Vec<u8>, node: &Node) -> Result<(), Error> {
-        let metadata = node.metadata().map_err(|error| error.at(&path))?;
-        let is_sealed = self.is_sealed(&path);
-        if node.is_whiteout() && is_sealed {
-            // It hides nothing, and the kernel would list it in a directory that merges with no other.
-            return Ok(());
-        }
-        if node.is_directory() {
-            if is_sealed || node.is_opaque() {
-                self.sealed.insert(path.clone());
-            }
-            return self.writer.add_directory(&path, &metadata);
-        }
-        let identity = node.identity().ok_or(Error::path(&path, "it belongs to no layer"))?;
-        if let Some(first) = self.names.get(&identity) {
-            return self.writer.add_hard_link(&path, first);
-        }
-        match node.kind()? {
-            Kind::Directory => {}
-            Kind::File { size } => {
-                let known = match self.live.file(identity) {
-                    Some(file) => self.writer.add_known_file(&path, &metadata, size, file.digest)?,
-                    None => false,
-                };
-                if !known && !self.add_copied(&path, node)? {
-                    self.writer.add_file(&path, &metadata, &mut node.open()?)?;
-                }
-            }
-            Kind::Symlink { target } => self.writer.add_symlink(&path, &metadata, &target)?,
-            Kind::Special(special) => self.writer.add_special(&path, &metadata, special)?,
-        }
-        if node.inode().is_some_and(|inode| inode.nlink() > 1) && node.file_type() != FileType::Directory {
-            self.names.insert(identity, path);
-        }
-        Ok(())
-    }
-
-    /// Adds a file whose stored bytes were copied; whether it is one.
-    fn add_copied(&mut self, path: &[u8], node: &Node) -> Result<bool, Error> {
-        let (Some(identity), Some(inode)) = (node.identity(), node.inode()) else { return Ok(false) };
-        let Some(file) = self.live.file(identity).filter(|file| file.copied) else { return Ok(false) };
-        let extent = inode.extent()?;
-        let data = self.stored.data(identity.layer, &extent);
-        let bytes;
-        let tail = match extent.fragment {
-            None => Tail::None,
-            Some(tail) => match self.stored.fragment(identity.layer, tail.index) {
-                Some(fragment) => Tail::Fragment(fragment, tail.offset),
-                None => {
-                    bytes = self.layers[identity.layer].fragment(tail.index)?;
-                    Tail::Bytes(fragment::tail(&bytes, tail)?)
-                }
-            },
-        };
-        let file = StoredFile { size: extent.size, digest: file.digest, data, blocks: &extent.blocks, tail };
-        self.writer.add_stored_file(path, &node.metadata().map_err(|error| error.at(path))?, &file)?;
-        Ok(true)
-    }
-
-    /// Whether the directory that `path` is in shows nothing of what lies below the layers.
-    fn is_sealed(&self, path: &[u8]) -> bool {
-        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
-        !path.is_empty() && self.sealed.contains(parent)
-    }
+/// When two files count as equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Equality {
+    /// When their contents are: what no index knows is read and decompressed for that.
+    Content,
+    /// When no index says otherwise, only if the same bytes are stored for them, or the same place is theirs.
+    Stored,
 }

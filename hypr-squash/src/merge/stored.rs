@@ -1,17 +1,27 @@
 //! Copies stored bytes into the result and remembers where they went.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::live::{Live, coalesce};
-use crate::write::{Fragment, Run, Writer};
-use crate::{Error, FileExtent, Reader};
+use super::survey::Copied;
+use crate::write::{Fragment, Run, StoredFile, Tail, Writer};
+use crate::{Error, FragmentReference, Reader, Table};
 
 /// Where the needed bytes of every layer are in the result.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct Stored<'a> {
+    readers: &'a [Arc<Reader>],
     layers: Vec<Layer>,
+}
+
+/// The needed stored bytes of one layer.
+#[derive(Debug, Default)]
+struct Needed {
+    /// Bytes of the image, not sorted, perhaps overlapping.
+    blocks: Vec<Range<u64>>,
+    /// By index of the fragment block, the bytes of it, once decompressed, that files are left for.
+    fragments: BTreeMap<u32, Vec<Range<u64>>>,
 }
 
 #[derive(Debug)]
@@ -22,16 +32,16 @@ struct Layer {
     fragments: HashMap<u32, Fragment>,
 }
 
-impl Stored {
-    /// Copies the live data blocks and the fragment blocks without a dead byte, layer by layer.
-    pub(super) fn copy(live: &Live, layers: &[Arc<Reader>], writer: &mut Writer) -> Result<Self, Error> {
-        let mut copied = Vec::with_capacity(layers.len());
-        for (data, reader) in live.layers.iter().zip(layers) {
-            let mut ranges = data.blocks.clone();
+impl<'a> Stored<'a> {
+    /// Copies the data blocks of `contents` and the fragment blocks without a dead byte, layer by layer.
+    pub(super) fn copy(contents: &[Copied], readers: &'a [Arc<Reader>], writer: &mut Writer) -> Result<Self, Error> {
+        let mut layers = Vec::with_capacity(readers.len());
+        for (needed, reader) in needed(contents, readers.len()).into_iter().zip(readers) {
+            let mut ranges = needed.blocks;
             let mut clean = Vec::new();
-            for (&index, tails) in &data.fragments {
+            for (index, tails) in needed.fragments {
                 let length = reader.fragment_length(index)?;
-                if matches!(&coalesce(tails.clone())[..], [whole] if *whole == (0..length)) {
+                if matches!(&coalesce(tails)[..], [whole] if *whole == (0..length)) {
                     let entry = reader.fragment_entry(index)?;
                     ranges.push(entry.start..entry.start + u64::from(entry.size.bytes()));
                     clean.push((index, entry));
@@ -46,19 +56,28 @@ impl Stored {
                 let (run, offset) = layer.locate(entry.start);
                 layer.fragments.insert(index, writer.add_fragment(run, offset, entry.size)?);
             }
-            copied.push(layer);
+            layers.push(layer);
         }
-        Ok(Self { layers: copied })
+        Ok(Self { readers, layers })
     }
 
-    /// Where the data blocks of a live file went; `None` when it has none that are stored.
-    pub(super) fn data(&self, layer: usize, extent: &FileExtent) -> Option<(Run, u64)> {
-        (extent.stored() > 0).then(|| self.layers[layer].locate(extent.start))
-    }
-
-    /// The copy of a fragment block, if it was copied.
-    pub(super) fn fragment(&self, layer: usize, index: u32) -> Option<Fragment> {
-        self.layers[layer].fragments.get(&index).copied()
+    /// Makes one of the copied contents known to the writer; returns its place there.
+    pub(super) fn add(&self, content: Copied, writer: &mut Writer) -> Result<u32, Error> {
+        let Copied { layer, extent, digest } = content;
+        let place = &self.layers[layer];
+        let data = (extent.stored() > 0).then(|| place.locate(extent.start));
+        let bytes;
+        let tail = match extent.fragment {
+            None => Tail::None,
+            Some(reference) => match place.fragments.get(&reference.index) {
+                Some(&fragment) => Tail::Fragment(fragment, reference.offset),
+                None => {
+                    bytes = self.readers[layer].fragment(reference.index)?;
+                    Tail::Bytes(tail(&bytes, reference)?)
+                }
+            },
+        };
+        writer.add_stored(StoredFile { size: extent.size, digest, data, blocks: extent.blocks, tail })
     }
 }
 
@@ -68,5 +87,53 @@ impl Layer {
         let at = self.runs.partition_point(|(range, _)| range.start <= offset);
         let (range, run) = &self.runs[at.checked_sub(1).expect("every live byte lies in a run")];
         (*run, offset - range.start)
+    }
+}
+
+/// What is needed of each layer.
+fn needed(contents: &[Copied], layers: usize) -> Vec<Needed> {
+    let mut needed: Vec<Needed> = (0..layers).map(|_| Needed::default()).collect();
+    for Copied { layer, extent, .. } in contents {
+        let needed = &mut needed[*layer];
+        let stored = extent.stored();
+        if stored > 0 {
+            needed.blocks.push(extent.start..extent.start + stored);
+        }
+        if let Some(tail) = extent.fragment {
+            let start = u64::from(tail.offset);
+            needed.fragments.entry(tail.index).or_default().push(start..start + u64::from(tail.size));
+        }
+    }
+    needed
+}
+
+/// The union of ranges, in ascending order, with neighbours joined.
+pub(super) fn coalesce(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match runs.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => runs.push(range),
+        }
+    }
+    runs
+}
+
+/// The bytes of one file in a decompressed fragment block.
+fn tail(fragment: &[u8], tail: FragmentReference) -> Result<&[u8], Error> {
+    let start = tail.offset as usize;
+    let range = start..start.saturating_add(tail.size as usize);
+    fragment.get(range).ok_or(Error::corrupt(Table::Fragments, u64::from(tail.index), "a tail lies behind its block"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_and_overlaps_are_joined_and_gaps_kept() {
+        let ranges = vec![10..20, 0..5, 20..30, 12..14, 31..32, 5..6];
+        assert_eq!(coalesce(ranges), [0..6, 10..30, 31..32]);
     }
 }

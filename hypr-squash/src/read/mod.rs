@@ -26,7 +26,7 @@ pub use walk::Walk;
 
 use zstd::zstd_safe;
 
-use crate::{BlockSize, CompressionId, Error, FragmentEntry, Index, Table};
+use crate::{BlockSize, CompressionId, Error, FileExtent, FragmentEntry, Index, Table};
 
 /// An open image. Clones share one set of caches and may be used from many threads.
 #[derive(Debug, Clone)]
@@ -184,6 +184,11 @@ impl Reader {
         let node = Node::at(&self.image, reference)?;
         let found = (node.inode_number() == number).then_some(node);
         found.ok_or(Error::corrupt(Table::Export, 0, "an entry leads to another inode")).map(Some)
+    }
+
+    /// Opens the content at a place that a node of this image told.
+    pub(crate) fn open_extent(&self, extent: FileExtent) -> FileReader {
+        FileReader::open(Arc::clone(&self.image), extent)
     }
 
     /// Where the export table says that an inode is; `None` when there is no such table.

@@ -245,11 +245,15 @@ impl Node {
     /// # Errors
     /// Fails when the content cannot be read.
     pub fn content_digest(&self) -> Result<Digest, Error> {
-        let extent = self.extent()?;
-        if let Some(digest) = self.indexed_digest(&extent) {
+        self.digest_of(&self.extent()?)
+    }
+
+    /// As [`content_digest`](Self::content_digest), for a caller who knows the extent already.
+    pub(crate) fn digest_of(&self, extent: &FileExtent) -> Result<Digest, Error> {
+        if let Some(digest) = self.indexed_digest(extent) {
             return Ok(digest);
         }
-        let mut reader = FileReader::open(Arc::clone(&self.image), extent);
+        let mut reader = FileReader::open(Arc::clone(&self.image), extent.clone());
         let mut hasher = blake3::Hasher::new();
         let mut zeros = Vec::new();
         while let Some(piece) = reader.next_piece()? {

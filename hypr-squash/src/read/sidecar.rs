@@ -1,6 +1,5 @@
 //! The index beside an image, read when it is first needed.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -17,8 +16,8 @@ pub(super) struct Sidecar {
 #[derive(Debug)]
 struct Loaded {
     index: Index,
-    /// Places in the index by inode number.
-    by_inode: HashMap<u32, usize>,
+    /// Inode numbers in ascending order, with places in the index.
+    by_inode: Vec<(u32, u32)>,
 }
 
 impl Sidecar {
@@ -38,7 +37,8 @@ impl Sidecar {
     /// The digest of the content of inode `number`, if the index and the image agree on where it lies.
     pub(super) fn digest(&self, number: u32, extent: &FileExtent) -> Option<Digest> {
         let loaded = self.loaded()?;
-        let entry = loaded.index.entries().get(*loaded.by_inode.get(&number)?)?;
+        let at = loaded.by_inode.binary_search_by_key(&number, |(inode, _)| *inode).ok()?;
+        let entry = loaded.index.entries().get(loaded.by_inode[at].1 as usize)?;
         agrees(entry, extent).then_some(entry.digest)
     }
 
@@ -49,7 +49,10 @@ impl Sidecar {
 
 impl Loaded {
     fn new(index: Index) -> Self {
-        let by_inode = index.entries().iter().enumerate().map(|(place, entry)| (entry.inode, place)).collect();
+        // An index of more entries than an image has inodes is not all looked at.
+        let mut by_inode: Vec<_> =
+            (0..u32::MAX).zip(index.entries()).map(|(place, entry)| (entry.inode, place)).collect();
+        by_inode.sort_unstable();
         Self { index, by_inode }
     }
 }

@@ -6,6 +6,8 @@
 
 mod committer;
 mod contents;
+mod copy;
+mod entering;
 mod finish;
 mod fragments;
 mod hash;
@@ -26,11 +28,12 @@ use std::fs::File;
 use std::io::Read;
 
 use contents::Contents;
+pub(crate) use entering::Entered;
 use finish::Finish;
 use fragments::Origin;
 use output::Output;
 use pipeline::Pipeline;
-pub use stored::{Fragment, Run, StoredFile, Tail};
+pub(crate) use stored::{Fragment, Run, StoredFile, Tail};
 use tree::{Attributes, Body, Inode, Tree};
 
 use crate::format::{MetadataHeader, TARGET_MAX, XattrPrefix};
@@ -103,7 +106,8 @@ impl Writer {
     /// # Errors
     /// Fails when threads cannot be started or the file cannot be written.
     pub fn create(file: File, options: Options) -> Result<Self, Error> {
-        let mut output = Output::new(file);
+        // More than a few wait for the one that writes.
+        let mut output = Output::new(file, (options.threads.get() - 1).min(3));
         write_compressor_options(&mut output, options.codec)?;
         let data_start = output.position();
         Ok(Self {
@@ -150,15 +154,7 @@ impl Writer {
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when the target is empty or over 4,095 bytes.
     pub fn add_symlink(&mut self, path: &[u8], metadata: &Metadata, target: &[u8]) -> Result<(), Error> {
-        let reason = match target {
-            b"" => Some("the target of a symbolic link is empty"),
-            _ if target.len() > TARGET_MAX => Some("the target of a symbolic link is longer than 4,095 bytes"),
-            _ if target.contains(&0) => Some("the target of a symbolic link contains a zero byte"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            return Err(Error::Unsupported { path: path.to_vec(), reason });
-        }
+        checked_target(path, target)?;
         self.add(path, metadata, Body::Symlink(target.into()))
     }
 
@@ -167,12 +163,7 @@ impl Writer {
     /// # Errors
     /// As [`add_directory`](Self::add_directory), and when a device number is out of range.
     pub fn add_special(&mut self, path: &[u8], metadata: &Metadata, special: Special) -> Result<(), Error> {
-        if let Special::CharDevice { major, minor } | Special::BlockDevice { major, minor } = special
-            && (major > 0xfff || minor > 0xf_ffff)
-        {
-            let reason = "device numbers have at most 12 bits of major and 20 of minor";
-            return Err(Error::Unsupported { path: path.to_vec(), reason });
-        }
+        checked_special(path, special)?;
         self.add(path, metadata, Body::Special(special))
     }
 
@@ -270,6 +261,30 @@ impl Writer {
         self.xattrs.push(set.clone());
         self.known_xattrs.insert(set.clone(), index);
         Ok(index)
+    }
+}
+
+/// Refuses link targets that no kernel follows.
+fn checked_target(path: &[u8], target: &[u8]) -> Result<(), Error> {
+    let reason = match target {
+        b"" => "the target of a symbolic link is empty",
+        _ if target.len() > TARGET_MAX => "the target of a symbolic link is longer than 4,095 bytes",
+        _ if target.contains(&0) => "the target of a symbolic link contains a zero byte",
+        _ => return Ok(()),
+    };
+    Err(Error::Unsupported { path: path.to_vec(), reason })
+}
+
+/// Refuses device numbers that an inode has no room for.
+fn checked_special(path: &[u8], special: Special) -> Result<(), Error> {
+    match special {
+        Special::CharDevice { major, minor } | Special::BlockDevice { major, minor }
+            if major > 0xfff || minor > 0xf_ffff =>
+        {
+            let reason = "device numbers have at most 12 bits of major and 20 of minor";
+            Err(Error::Unsupported { path: path.to_vec(), reason })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::hash::FileHasher;
+use super::copy::Copiers;
+use super::hash::{FileHasher, GROUP};
 use crate::format::Superblock;
 use crate::{Digest, Error, Reader};
 
 /// Bytes gathered before they are hashed and written.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = GROUP;
+/// Bytes of another image that are worth a thread that reads them.
+const LONG: u64 = 16 * GROUP as u64;
 
 /// Appends to the image file, and remembers the hash of what it appended.
 #[derive(Debug)]
@@ -16,15 +19,27 @@ pub(super) struct Output {
     file: File,
     hasher: FileHasher,
     buffer: Vec<u8>,
+    /// What was read last of another image. As small as the buffer, so that reading, hashing and writing it find it in
+    /// a core's own cache.
+    piece: Vec<u8>,
     /// Byte offset in the file where the buffer will go.
     flushed: u64,
+    /// Threads beside this one that read and hash what is copied.
+    copiers: usize,
 }
 
 impl Output {
-    /// Begins behind the superblock.
-    pub(super) fn new(file: File) -> Self {
+    /// Begins behind the superblock. Where much is copied, so many threads help.
+    pub(super) fn new(file: File, copiers: usize) -> Self {
         let flushed = Superblock::SIZE as u64;
-        Self { file, hasher: FileHasher::new(), buffer: Vec::with_capacity(BUFFER), flushed }
+        Self {
+            file,
+            hasher: FileHasher::new(),
+            buffer: Vec::with_capacity(BUFFER),
+            piece: Vec::new(),
+            flushed,
+            copiers,
+        }
     }
 
     /// Byte offset in the file of what is appended next.
@@ -45,7 +60,26 @@ impl Output {
 
     /// Appends stored bytes of another image.
     pub(super) fn append_from(&mut self, source: &Reader, offset: u64, length: u64) -> Result<(), Error> {
-        self.append_pieces(offset, length, |_, offset, piece| source.read_raw(offset, piece))
+        let append = |output: &mut Self, offset, length| {
+            output.append_pieces(offset, length, |_, offset, piece| source.read_raw(offset, piece))
+        };
+        if length < LONG || self.copiers == 0 {
+            return append(self, offset, length);
+        }
+        // Groups of the file are hashed by those who read them; what is before the first and behind the last, here.
+        let head = self.position().next_multiple_of(GROUP as u64) - self.position();
+        append(self, offset, head)?;
+        self.flush()?;
+        let groups = (length - head) / GROUP as u64;
+        let copiers = Copiers { source, offset: offset + head, target: self.flushed, groups, threads: self.copiers };
+        copiers.run(|bytes, group| {
+            self.file.write_all_at(bytes, self.flushed).map_err(Error::io("write the image"))?;
+            self.hasher.push(group);
+            self.flushed += bytes.len() as u64;
+            Ok(())
+        })?;
+        let copied = head + groups * GROUP as u64;
+        append(self, offset + copied, length - copied)
     }
 
     /// Appends bytes that this file has already.
@@ -62,7 +96,8 @@ impl Output {
         mut length: u64,
         mut read: impl FnMut(&mut Self, u64, &mut [u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut piece = vec![0; usize::try_from(length).map_or(4 * BUFFER, |length| length.min(4 * BUFFER))];
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.resize(BUFFER, 0);
         while length > 0 {
             let part = usize::try_from(length).map_or(piece.len(), |length| length.min(piece.len()));
             read(self, offset, &mut piece[..part])?;
@@ -70,6 +105,7 @@ impl Output {
             offset += part as u64;
             length -= part as u64;
         }
+        self.piece = piece;
         Ok(())
     }
 

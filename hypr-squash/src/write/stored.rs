@@ -5,38 +5,38 @@
 
 use std::ops::Range;
 
+use super::Writer;
 use super::contents::{Content, Data};
 use super::fragments::{Origin, Place, Short};
 use super::tree::{Body, Inode};
-use super::{FileInfo, Writer};
 use crate::{Digest, Error, Metadata, Reader, StoredSize};
 
 /// Stored bytes that came verbatim from another image; a handle of [`Writer::copy_run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Run(u32);
+pub(crate) struct Run(u32);
 
 /// A fragment block of the image being written; a handle of [`Writer::add_fragment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fragment(u32);
+pub(crate) struct Fragment(u32);
 
-/// A regular file whose content is already known and mostly already stored, for [`Writer::add_stored_file`].
-#[derive(Debug, Clone)]
-pub struct StoredFile<'a> {
+/// A content that is already known and mostly already stored, for [`Writer::add_stored`].
+#[derive(Debug)]
+pub(crate) struct StoredFile<'a> {
     /// Content length in bytes.
-    pub size: u64,
-    /// BLAKE3 of the content.
-    pub digest: Digest,
+    pub(crate) size: u64,
+    /// BLAKE3 of the content, or what stands for it.
+    pub(crate) digest: Digest,
     /// Where the data blocks begin: a run, and the byte offset in it. `None` when there are none or all are holes.
-    pub data: Option<(Run, u64)>,
+    pub(crate) data: Option<(Run, u64)>,
     /// One word a data block.
-    pub blocks: &'a [StoredSize],
+    pub(crate) blocks: Vec<StoredSize>,
     /// Where the rest of the content is.
-    pub tail: Tail<'a>,
+    pub(crate) tail: Tail<'a>,
 }
 
 /// The part of a file after its data blocks.
 #[derive(Debug, Clone, Copy)]
-pub enum Tail<'a> {
+pub(crate) enum Tail<'a> {
     /// There is none.
     None,
     /// In a fragment block that was copied, at this byte offset in it.
@@ -50,7 +50,7 @@ impl Writer {
     ///
     /// # Errors
     /// Fails when compressor or block size differ, or when the image cannot be read or written.
-    pub fn copy_run(&mut self, source: &Reader, range: Range<u64>) -> Result<Run, Error> {
+    pub(crate) fn copy_run(&mut self, source: &Reader, range: Range<u64>) -> Result<Run, Error> {
         let info = source.info();
         if info.compression != self.options.codec.id() || info.block_size != self.options.block_size {
             let reason = "its compressor or block size differs from that of the result";
@@ -69,28 +69,8 @@ impl Writer {
     ///
     /// # Errors
     /// Fails when there are too many fragment blocks.
-    pub fn add_fragment(&mut self, run: Run, offset: u64, size: StoredSize) -> Result<Fragment, Error> {
+    pub(crate) fn add_fragment(&mut self, run: Run, offset: u64, size: StoredSize) -> Result<Fragment, Error> {
         self.contents.fragments.push(Origin::Copied { run: run.0, offset, size }).map(Fragment)
-    }
-
-    /// Adds a regular file whose blocks lie in a run. When equal content is already stored, that is used instead.
-    ///
-    /// # Errors
-    /// As [`add_directory`](Self::add_directory), and when blocks, tail and size do not fit each other.
-    pub fn add_stored_file(
-        &mut self,
-        path: &[u8],
-        metadata: &Metadata,
-        file: &StoredFile<'_>,
-    ) -> Result<FileInfo, Error> {
-        self.tree.check(path)?;
-        let attributes = self.attributes(path, metadata)?;
-        let content = match self.contents.find(file.size, &file.digest) {
-            Some(known) => known,
-            None => self.push_stored(path, file)?,
-        };
-        self.tree.insert(path, Inode { attributes, body: Body::File(content) })?;
-        Ok(FileInfo { size: file.size, digest: file.digest })
     }
 
     /// Adds a regular file of which only the content's length and digest are known, when the image has that content
@@ -115,7 +95,8 @@ impl Writer {
         Ok(true)
     }
 
-    fn push_stored(&mut self, path: &[u8], file: &StoredFile<'_>) -> Result<u32, Error> {
+    /// Makes a content known whose blocks lie in a run and which no other content is equal to; returns its place.
+    pub(crate) fn add_stored(&mut self, file: StoredFile<'_>) -> Result<u32, Error> {
         let block_size = u64::from(self.options.block_size.bytes());
         let whole = file.blocks.len() as u64;
         let rest = file.size % block_size;
@@ -127,7 +108,7 @@ impl Writer {
             Tail::Bytes(bytes) => whole == file.size / block_size && rest > 0 && bytes.len() as u64 == rest,
         };
         if !fits || (file.data.is_none() && file.blocks.iter().any(|block| !block.is_hole())) {
-            return Err(Error::Merge { path: path.to_vec(), reason: "its blocks do not add up to its size" });
+            return Err(Error::Merge { path: Vec::new(), reason: "the blocks of a file do not add up to its size" });
         }
         let tail = match file.tail {
             Tail::None => None,

@@ -12,6 +12,8 @@ pub(super) type InodeIndex = u32;
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) inodes: Vec<Inode>,
+    /// The directory that an entry was made in last, where the next one is likely to be made.
+    recent: Option<(Box<[u8]>, InodeIndex)>,
 }
 
 /// An inode as it will be stored.
@@ -46,7 +48,7 @@ impl Tree {
     pub(super) const ROOT: InodeIndex = 0;
 
     pub(super) fn new() -> Self {
-        Self { inodes: vec![Inode::implied()] }
+        Self { inodes: vec![Inode::implied()], recent: None }
     }
 
     /// The inode at `path`.
@@ -61,6 +63,11 @@ impl Tree {
 
     /// Checks that an entry can be made at `path`.
     pub(super) fn check(&self, path: &[u8]) -> Result<(), Error> {
+        if let Some((parent, name)) = split(path)
+            && self.recent.as_ref().is_some_and(|(recent, _)| **recent == *parent)
+        {
+            return flaw(name).map_or(Ok(()), |reason| Err(Error::path(path, reason)));
+        }
         let mut at = Some(Self::ROOT);
         for name in components(path) {
             if let Some(reason) = flaw(name) {
@@ -75,9 +82,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Puts an inode at `path`, in place of what is there.
+    /// Puts an inode at `path`, which was [checked](Self::check), in place of what is there.
     pub(super) fn insert(&mut self, path: &[u8], inode: Inode) -> Result<(), Error> {
-        self.check(path)?;
         if let Body::Directory(_) = inode.body
             && let Some(at) = self.find(path)
             && let Inode { attributes, body: Body::Directory(_) } = &mut self.inodes[at as usize]
@@ -89,15 +95,32 @@ impl Tree {
         self.link(path, new)
     }
 
-    /// Makes `path` a name of an inode, in place of what is there.
+    /// Makes `path`, which was [checked](Self::check), a name of an inode, in place of what is there.
     pub(super) fn link(&mut self, path: &[u8], inode: InodeIndex) -> Result<(), Error> {
-        self.check(path)?;
         let (parent, name) = split(path).ok_or_else(|| Error::path(path, "the root is a directory"))?;
         let parent = self.directory(parent)?;
         match &mut self.inodes[parent as usize].body {
-            Body::Directory(children) => children.insert(name.into(), inode),
+            Body::Directory(children) => {
+                if children.insert(name.into(), inode).is_some() {
+                    // It may have been a directory on the way to the recent one.
+                    self.recent = None;
+                }
+            }
             _ => return Err(Error::path(path, "a parent is not a directory")),
-        };
+        }
+        Ok(())
+    }
+
+    /// Makes the last component of `path` a name of an inode in `parent`, which the caller knows to be its directory.
+    pub(super) fn enter(&mut self, parent: InodeIndex, path: &[u8], inode: InodeIndex) -> Result<(), Error> {
+        let (_, name) = split(path).ok_or_else(|| Error::path(path, "the root is a directory"))?;
+        if let Some(reason) = flaw(name) {
+            return Err(Error::path(path, reason));
+        }
+        match &mut self.inodes[parent as usize].body {
+            Body::Directory(children) => drop(children.insert(name.into(), inode)),
+            _ => return Err(Error::path(path, "a parent is not a directory")),
+        }
         Ok(())
     }
 
@@ -105,6 +128,7 @@ impl Tree {
     pub(super) fn remove(&mut self, path: &[u8]) -> Result<bool, Error> {
         let (parent, name) = split(path).ok_or_else(|| Error::path(path, "the root cannot be removed"))?;
         let Some(parent) = self.find(parent) else { return Ok(false) };
+        self.recent = None;
         match &mut self.inodes[parent as usize].body {
             Body::Directory(children) => Ok(children.remove(name).is_some()),
             _ => Ok(false),
@@ -113,6 +137,9 @@ impl Tree {
 
     /// The directory at `path`, made with its parents when it is missing.
     fn directory(&mut self, path: &[u8]) -> Result<InodeIndex, Error> {
+        if let Some((_, at)) = self.recent.as_ref().filter(|(recent, _)| **recent == *path) {
+            return Ok(*at);
+        }
         let mut at = Self::ROOT;
         for name in components(path) {
             let present = match &self.inodes[at as usize].body {
@@ -130,10 +157,13 @@ impl Tree {
                 }
             };
         }
+        if matches!(self.inodes[at as usize].body, Body::Directory(_)) {
+            self.recent = Some((path.into(), at));
+        }
         Ok(at)
     }
 
-    fn push(&mut self, inode: Inode) -> Result<InodeIndex, Error> {
+    pub(super) fn push(&mut self, inode: Inode) -> Result<InodeIndex, Error> {
         // The largest number is kept free, as kernels refuse it.
         let limit = u32::MAX - 1;
         let index = u32::try_from(self.inodes.len()).ok().filter(|&index| index < limit);

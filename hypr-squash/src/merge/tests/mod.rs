@@ -48,13 +48,13 @@ fn assert_all_live(reader: &Reader) {
     for (index, tails) in tails.into_iter().enumerate() {
         let index = u32::try_from(index).unwrap();
         let whole = 0..reader.fragment(index).unwrap().len() as u64;
-        assert_eq!(super::live::coalesce(tails), std::slice::from_ref(&whole), "fragment block {index}");
+        assert_eq!(super::stored::coalesce(tails), std::slice::from_ref(&whole), "fragment block {index}");
         let entry = reader.fragment_entry(index).unwrap();
         live.push(entry.start..entry.start + u64::from(entry.size.bytes()));
     }
     live.retain(|range| !range.is_empty());
     let area = reader.data_range();
-    let live = super::live::coalesce(live);
+    let live = super::stored::coalesce(live);
     // In front of the data, up to ten bytes tell the options of the compressor.
     let start = live.first().map_or(area.end, |range| range.start);
     assert!(start - area.start <= 10, "{area:?} and {live:?}");
@@ -267,6 +267,34 @@ fn files_that_are_stored_alike_are_found_without_an_index() {
     crate::verify(&reader).unwrap();
     let (_, full, _) = merged(&layers, &MergeOptions::default());
     assert_eq!(full.file_digest, summary.file_digest, "nothing here is equal but stored otherwise");
+}
+
+#[test]
+fn an_index_that_calls_different_files_equal_does_no_harm() {
+    let fill = |seed: u64| {
+        image(|writer| {
+            writer.add_file(b"long", &metadata(0o644), &mut &noise(seed, 300_000)[..])?;
+            writer.add_file(b"short", &metadata(0o644), &mut &noise(seed + 10, 900)[..])?;
+            writer.add_file(b"same", &metadata(0o644), &mut &noise(5, 900)[..]).map(drop)
+        })
+    };
+    let (lower, upper) = (fill(1), fill(2));
+    // The contents of both have the same places, so the lower one's index seems to fit the upper image.
+    let liar = lower.index().unwrap().clone();
+    let upper = crate::Reader::open_with_index(upper.file().try_clone().unwrap(), liar).unwrap();
+    let renamed = image(|writer| {
+        for name in ["long", "short", "same"] {
+            let node = lower.lookup(name.as_bytes())?.unwrap();
+            writer.add_file(format!("lower-{name}").as_bytes(), &metadata(0o644), &mut node.open()?)?;
+        }
+        Ok(())
+    });
+    let layers = [renamed, std::sync::Arc::new(upper)];
+    let file = tempfile::tempfile().unwrap();
+    let summary = crate::merge_stored(&layers, file.try_clone().unwrap(), &MergeOptions::default()).unwrap();
+    let reader = std::sync::Arc::new(crate::Reader::open(file).unwrap());
+    assert_eq!(listing(&one(&reader)), listing(&Overlay::new(layers.to_vec())));
+    assert!(summary.bytes_used < 2 * 300_900 + 900 + 4096, "what is really equal is stored once");
 }
 
 #[test]

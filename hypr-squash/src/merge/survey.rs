@@ -1,0 +1,199 @@
+//! Goes through the union once: puts every entry into the tree of the result, and notes which stored bytes it needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::keys::{Key, Keys};
+use super::{Equality, Error};
+use crate::overlay::{Identity, Node};
+use crate::write::{Entered, Writer};
+use crate::{Digest, FileExtent, FileReader, FileType, Kind, Node as Inode, Overlay, Reader};
+
+/// What is left of the layers.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Contents that are copied as they are stored, in the order in which a walk comes by them.
+    pub(super) copied: Vec<Copied>,
+    /// Files with a content that is copied, by its place in the list above.
+    pub(super) files: Vec<(Entered, usize)>,
+    /// Files of layers with another codec or block size.
+    pub(super) encoded: Vec<Encoded>,
+}
+
+/// A content and where it is stored.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) layer: usize,
+    pub(super) extent: FileExtent,
+    /// That of the content, or what stands for it where files are compared as they are stored.
+    pub(super) digest: Digest,
+}
+
+/// A file whose content is read and compressed again.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) path: Vec<u8>,
+    pub(super) inode: Inode,
+    pub(super) entered: Entered,
+}
+
+/// A directory on the way to what is visited.
+struct Open {
+    /// Bytes of its path.
+    length: usize,
+    entered: Entered,
+    /// Whether it shows nothing of what lies below the layers.
+    is_sealed: bool,
+}
+
+impl Survey {
+    /// Enters all that `overlay` shows; `can_copy` tells the layers whose blocks are copied.
+    pub(super) fn take(
+        overlay: &Overlay,
+        can_copy: &[bool],
+        equality: Equality,
+        writer: &mut Writer,
+    ) -> Result<Self, Error> {
+        let mut surveyor = Surveyor {
+            layers: overlay.layers(),
+            survey: Self::default(),
+            writer,
+            can_copy,
+            equality,
+            keys: Keys::new(overlay.layers()),
+            contents: HashMap::new(),
+            names: HashMap::new(),
+        };
+        let mut open: Vec<Open> = Vec::new();
+        for visit in overlay.walk() {
+            let (path, node) = visit?;
+            surveyor.visit(path, &node, &mut open)?;
+        }
+        Ok(surveyor.survey)
+    }
+}
+
+/// Whose word for equality it is: what an index made up must not meet what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Trust {
+    Known,
+    Told,
+}
+
+struct Surveyor<'a> {
+    layers: &'a [Arc<Reader>],
+    survey: Survey,
+    writer: &'a mut Writer,
+    can_copy: &'a [bool],
+    equality: Equality,
+    keys: Keys<'a>,
+    /// Places in the list of contents.
+    contents: HashMap<(Trust, Digest, u64), usize>,
+    /// Inodes with several names.
+    names: HashMap<Identity, Entered>,
+}
+
+impl Surveyor<'_> {
+    fn visit(&mut self, path: Vec<u8>, node: &Node, open: &mut Vec<Open>) -> Result<(), Error> {
+        let metadata = node.metadata().map_err(|error| error.at(&path))?;
+        let Some(slash) = parent_length(&path) else {
+            let entered = self.writer.enter_root(&metadata)?;
+            open.push(Open { length: 0, entered, is_sealed: node.is_opaque() });
+            return Ok(());
+        };
+        // A walk comes from a directory to what is in it, so the parent is among those on the way.
+        while open.len() > 1 && open.last().is_some_and(|last| last.length != slash) {
+            open.pop();
+        }
+        let parent = open.last().ok_or(Error::path(&path, "it is in no directory"))?;
+        let (directory, is_sealed) = (parent.entered, parent.is_sealed);
+        if node.is_whiteout() && is_sealed {
+            // It hides nothing, and the kernel would list it in a directory that merges with no other.
+            return Ok(());
+        }
+        if node.is_directory() {
+            let entered = self.writer.enter_directory(directory, &path, &metadata)?;
+            open.push(Open { length: path.len(), entered, is_sealed: is_sealed || node.is_opaque() });
+            return Ok(());
+        }
+        let (Some(identity), Some(inode)) = (node.identity(), node.inode()) else {
+            return Err(Error::path(&path, "it belongs to no layer"));
+        };
+        if let Some(&first) = self.names.get(&identity) {
+            return self.writer.enter_link(directory, &path, first);
+        }
+        let entered = match node.kind()? {
+            Kind::Directory => return Err(Error::path(&path, "it is a directory and it is not one")),
+            Kind::Symlink { target } => self.writer.enter_symlink(directory, &path, &metadata, &target)?,
+            Kind::Special(special) => self.writer.enter_special(directory, &path, &metadata, special)?,
+            Kind::File { size } => {
+                let entered = self.writer.enter_file(directory, &path, &metadata)?;
+                if size > 0 && self.can_copy[identity.layer] {
+                    self.copy(entered, identity.layer, inode)?;
+                } else {
+                    self.survey.encoded.push(Encoded { path, inode: inode.clone(), entered });
+                }
+                entered
+            }
+        };
+        if inode.nlink() > 1 && node.file_type() != FileType::Directory {
+            self.names.insert(identity, entered);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, entered: Entered, layer: usize, inode: &Inode) -> Result<(), Error> {
+        let extent = inode.extent()?;
+        let key = match self.equality {
+            Equality::Content => Key::Known(inode.digest_of(&extent)?),
+            Equality::Stored => self.keys.key(layer, inode, &extent)?,
+        };
+        let size = extent.size;
+        let mut content = Copied { layer, extent, digest: Digest::from_bytes([0; 32]) };
+        let trust;
+        (trust, content.digest) = match key {
+            Key::Known(digest) => (Trust::Known, digest),
+            Key::Told(digest) => self.proven(digest, &content)?,
+        };
+        let next = self.survey.copied.len();
+        let place = *self.contents.entry((trust, content.digest, size)).or_insert(next);
+        self.survey.files.push((entered, place));
+        match self.survey.copied.get_mut(place) {
+            None => self.survey.copied.push(content),
+            // Low layers are large, and what all others share is mostly theirs: their blocks stay whole.
+            Some(known) if layer < known.layer => *known = content,
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The digest that an index tells of a content, or, where it has led to another content before, a key of its own.
+    fn proven(&self, digest: Digest, content: &Copied) -> Result<(Trust, Digest), Error> {
+        let told = (Trust::Told, digest);
+        let Some(&place) = self.contents.get(&(Trust::Told, digest, content.extent.size)) else { return Ok(told) };
+        let known = &self.survey.copied[place];
+        let is_same = (known.layer == content.layer && known.extent == content.extent)
+            || same_content(self.open(known), self.open(content))?;
+        Ok(if is_same { told } else { (Trust::Known, Keys::place_key(content.layer, &content.extent)) })
+    }
+
+    fn open(&self, content: &Copied) -> FileReader {
+        self.layers[content.layer].open_extent(content.extent.clone())
+    }
+}
+
+/// Whether two files are equal; one with a hole and one with zeros that are stored count as different.
+fn same_content(mut one: FileReader, mut other: FileReader) -> Result<bool, Error> {
+    loop {
+        match (one.next_piece()?, other.next_piece()?) {
+            (None, None) => return Ok(true),
+            (one, other) if one != other => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes of the path of the directory that `path` is in; the root is in none.
+fn parent_length(path: &[u8]) -> Option<usize> {
+    (!path.is_empty()).then(|| path.iter().rposition(|byte| *byte == b'/').unwrap_or(0))
+}
