@@ -9,4 +9,6 @@ mod lending;
 mod limits;
 mod oracles;
 mod random;
+mod readers;
+mod stacks;
 mod support;

@@ -111,7 +111,7 @@ impl Image {
 }
 
 /// Runs a program; `None`, with a line that says so, when it is not installed.
-fn run(program: &str, arguments: &[&OsStr]) -> Option<Vec<u8>> {
+pub(crate) fn run(program: &str, arguments: &[&OsStr]) -> Option<Vec<u8>> {
     let output = match Command::new(program).args(arguments).output() {
         Ok(output) => output,
         Err(error) => {
@@ -124,15 +124,15 @@ fn run(program: &str, arguments: &[&OsStr]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Unmounts when it goes out of scope.
-struct Mount(PathBuf);
+pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Mount {
-    fn new(image: &Path, target: PathBuf) -> Option<Self> {
+    pub(crate) fn new(image: &Path, target: PathBuf) -> Option<Self> {
         if !is_root() {
             skipped("mounting needs root");
             return None;
@@ -150,7 +150,7 @@ impl Drop for Mount {
     }
 }
 
-fn assert_same(found: &Tree, expected: &Tree, who: &str) {
+pub(crate) fn assert_same(found: &Tree, expected: &Tree, who: &str) {
     for (path, entry) in expected {
         assert_eq!(found.get(path), Some(entry), "{who}: {}", path.escape_ascii());
     }

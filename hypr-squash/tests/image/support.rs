@@ -146,8 +146,9 @@ pub(crate) fn text(seed: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Tells that a test could not run, and why.
+/// Tells that a test could not run, and why. As root everything is possible, so there it fails.
 #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
 pub(crate) fn skipped(reason: &str) {
+    assert!(!rustix::process::geteuid().is_root(), "this test must not be skipped as root: {reason}");
     eprintln!("skipped: {reason}");
 }
