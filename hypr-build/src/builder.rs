@@ -16,7 +16,7 @@ use crate::{
     plan::{BuildArgs, CacheUse, Outline},
     progress::{ProgressSink, Silent},
     secret::Secret,
-    session::{self, BuiltImage, CheckReport, Target},
+    session::{self, BuiltImage, CheckReport, Target, Verified},
     ssh::SshAgent,
 };
 
@@ -74,6 +74,7 @@ pub(crate) enum ContextSource {
 }
 
 /// Where the Dockerfile comes from.
+#[derive(Clone)]
 pub(crate) enum DockerfileSource {
     /// `Dockerfile` in the context.
     Default,
@@ -282,6 +283,58 @@ impl Builder {
     /// See [`Error`]. A failed build changes no name.
     pub async fn build(self) -> Result<BuiltImage, Error> {
         session::build(self).await
+    }
+}
+
+/// Other ways of building.
+impl Builder {
+    /// Builds twice, without the cache and in two stores, and tells in which paths the two images differ. If in none, the
+    /// image gets its names; else it is dropped.
+    ///
+    /// Times are compared too, and a `RUN` sets them: without a
+    /// [`source_date_epoch`](Self::source_date_epoch) few images are the same.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn verify(self) -> Result<Verified, Error> {
+        session::verify(self).await
+    }
+
+    /// The same build once more, but for a context that is a stream.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            context: match &self.context {
+                ContextSource::Directory(path) => ContextSource::Directory(path.clone()),
+                ContextSource::None | ContextSource::Tar(_) => ContextSource::None,
+            },
+            dockerfile: self.dockerfile.clone(),
+            store: self.store.clone(),
+            tags: self.tags.clone(),
+            target: self.target.clone(),
+            args: self.args.clone(),
+            labels: self.labels.clone(),
+            contexts: self.contexts.clone(),
+            platform: self.platform.clone(),
+            cache: self.cache.clone(),
+            isolation: self.isolation,
+            executor: self.executor.clone(),
+            network: self.network,
+            limits: self.limits.clone(),
+            secrets: self.secrets.clone(),
+            ssh: self.ssh.clone(),
+            explain: self.explain,
+            source_date_epoch: self.source_date_epoch,
+            sink: self.sink.clone(),
+        }
+    }
+
+    /// Carries out every step that the cache does not have, and makes no image: what the steps came to stays in the
+    /// cache, and nothing is copied into a squashfs file. Tags are not used, though they must be well formed.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn solve(self) -> Result<(), Error> {
+        session::solve(self).await.map(drop)
     }
 }
 

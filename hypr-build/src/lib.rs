@@ -44,7 +44,7 @@ pub use self::{
     progress::{Event, ProgressSink, StepInfo},
     remote::RemoteError,
     secret::Secret,
-    session::{BuiltImage, CheckReport, Target},
+    session::{BuiltImage, Change, CheckReport, PathDifference, Target, Verified, prune},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},
     ssh::SshAgent,

@@ -8,14 +8,14 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use hypr_build::{Builder, BuiltImage, Isolation, Network};
+use hypr_build::{Builder, BuiltImage, Change, Isolation, Network, PathDifference, Verified};
 
 use crate::{
     check::{self, Call, Question},
     failure::Failure,
     interrupt,
     output::OutputFile,
-    progress::{Progress, Sink, Style},
+    progress::{Progress, Sink, Style, printable},
     root::RootArg,
     secret::{self, SecretArg},
     ssh::{self, SshArg},
@@ -83,6 +83,12 @@ pub(crate) struct BuildArgs {
     /// Seconds that each RUN may take
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
+    /// What to make: an image in the store, or none
+    #[arg(long, value_enum, default_value_t = Output::Image)]
+    output: Output,
+    /// Build twice without the cache, and fail if the two images differ: lists the paths and in what they do
+    #[arg(long)]
+    verify: bool,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
@@ -115,6 +121,15 @@ enum IsolationArg {
     Namespace,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// An image in the store
+    Image,
+    /// None: the steps are carried out and stay in the cache, and that is all
+    #[value(alias = "type=none", alias = "type=cacheonly")]
+    None,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum NetworkArg {
     /// Loopback alone
@@ -130,6 +145,7 @@ impl BuildArgs {
         if call.question != Question::Build {
             return check::answer(call, self.builder()?);
         }
+        self.check_output()?;
         let style = if self.quiet { Style::Quiet } else { self.progress };
         let progress = Progress::new(style);
         let builder = self.builder()?.progress(Sink(progress.clone()));
@@ -138,7 +154,7 @@ impl BuildArgs {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             tokio::select! {
-                result = builder.build() => result.map_err(Failure::from),
+                result = carry_out(builder, self.output, self.verify) => result,
                 signal = interrupt::awaited() => Err(signal.err().map_or(Failure::Interrupted, Failure::from)),
             }
         });
@@ -146,12 +162,31 @@ impl BuildArgs {
         // does not; it holds nothing.
         runtime.shutdown_timeout(GRACE);
         progress.close(result.is_ok());
-        let image = result?;
+        let Some(image) = result? else { return Ok(()) };
         results.write(&image)?;
         if style == Style::Quiet {
             stdout::line(&image.id())?;
         }
         Ok(())
+    }
+
+    /// Refuses what only an image can have.
+    fn check_output(&self) -> Result<(), Failure> {
+        if self.output == Output::Image {
+            return Ok(());
+        }
+        let asked = [
+            (self.verify, "--verify"),
+            (!self.tags.is_empty(), "--tag"),
+            (self.iidfile.is_some(), "--iidfile"),
+            (self.metadata_file.is_some(), "--metadata-file"),
+        ];
+        match asked.iter().find(|(is_asked, _)| *is_asked) {
+            Some((_, flag)) => {
+                Err(Failure::Usage(format!("`{flag}` is about an image, and `--output none` makes none")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What the arguments ask for.
@@ -244,6 +279,34 @@ impl BuildArgs {
     }
 }
 
+async fn carry_out(builder: Builder, output: Output, verify: bool) -> Result<Option<BuiltImage>, Failure> {
+    match output {
+        Output::Image if verify => verified(builder.verify().await?).map(Some),
+        Output::Image => Ok(Some(builder.build().await?)),
+        Output::None => builder.solve().await.map(|()| None).map_err(Failure::from),
+    }
+}
+
+/// The image, or on standard output all that differs between two builds of it.
+fn verified(verified: Verified) -> Result<BuiltImage, Failure> {
+    if let Some(image) = verified.image {
+        return Ok(image);
+    }
+    for PathDifference { path, changes, .. } in &verified.differences {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        stdout::line(&format!("{}: {}", printable(path), changes.join(", ")))?;
+    }
+    let is_time =
+        |difference: &PathDifference| difference.changes.iter().all(|change| matches!(change, Change::Time(..)));
+    let hint = match verified.differences.iter().all(is_time) {
+        true => "; SOURCE_DATE_EPOCH in the environment fixes times",
+        false => "",
+    };
+    let count = verified.differences.len();
+    let paths = if count == 1 { "1 path differs".to_owned() } else { format!("{count} paths differ") };
+    Err(Failure::message(format!("{paths} between two builds, so no image was made{hint}")))
+}
+
 impl From<IsolationArg> for Isolation {
     fn from(isolation: IsolationArg) -> Self {
         match isolation {
@@ -329,8 +392,13 @@ fn cannot_write(path: &Path, error: std::io::Error) -> Failure {
     Failure::doing(format!("write {}", path.display()), error)
 }
 
-/// Bytes, with an optional suffix of docker's.
+/// As [`size_or_zero`], but more than nothing.
 fn size(text: &str) -> Result<u64, String> {
+    size_or_zero(text).and_then(|bytes| if bytes > 0 { Ok(bytes) } else { Err("out of range".to_owned()) })
+}
+
+/// Bytes, with an optional suffix of docker's.
+pub(crate) fn size_or_zero(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &lower[digits.len()..] {
@@ -342,7 +410,7 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err("the suffix is none of b, k, m, g, t".to_owned()),
     };
     let number: u64 = digits.parse().map_err(|_| "not a number of bytes".to_owned())?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
+    number.checked_mul(1 << shift).ok_or_else(|| "out of range".to_owned())
 }
 
 #[cfg(test)]

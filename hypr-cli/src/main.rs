@@ -20,6 +20,7 @@ mod secret;
 mod squashfs;
 mod ssh;
 mod stdout;
+mod system;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,9 @@ enum Command {
     Rmi(images::RmiArgs),
     /// Import an image from an OCI layout or an archive
     Load(load::LoadArgs),
+    /// Show how much room the store takes, and remove what nobody needs
+    #[command(subcommand)]
+    System(system::SystemCommand),
     /// Print the instructions of a Dockerfile as JSON
     Parse(parse::ParseArgs),
     /// Pack, merge, list, read and extract squashfs images
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Rmi(arguments) => arguments.run(),
         Command::Load(arguments) => arguments.run(),
+        Command::System(command) => command.run(),
         Command::Parse(arguments) => arguments.run(),
         Command::Squashfs(arguments) => arguments.run(),
     };

@@ -54,7 +54,7 @@ pub use extent::{FileExtent, FragmentReference};
 pub use extract::{Denied, ExtractOptions, Extracted, OverlayNames, Owners, extract, extract_overlay};
 pub use format::{CompressionId, FragmentEntry, StoredSize};
 pub use index::{Entry as IndexEntry, Index};
-pub use merge::{MergeOptions, StoredSummary, merge, merge_stored, recompress};
+pub use merge::{MergeOptions, Prefix, StoredSummary, merge, merge_over, merge_stored, recompress};
 pub use metadata::{Metadata, Special, Xattrs};
 pub use options::{BlockSize, Codec, Options};
 pub use overlay::Overlay;

@@ -15,6 +15,7 @@ mod mounts;
 mod output;
 mod overwritten;
 mod parse;
+mod rebuilt;
 mod refused;
 mod reproducible;
 mod run;
@@ -23,6 +24,8 @@ mod sources;
 mod squashfs;
 mod ssh;
 mod stages;
+mod system;
+mod verify;
 
 use hypr_tests::{Image, World};
 

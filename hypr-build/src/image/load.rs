@@ -66,7 +66,7 @@ async fn keep(
     names: Vec<Reference>,
     options: &PullOptions,
 ) -> Result<Vec<Manifest>, ImageError> {
-    let merged = merge_image(store, &image.name, &image.snapshot, &options.encoder).await?;
+    let merged = merge_image(store, &image.name, &image.snapshot, &options.encoder, &[]).await?;
     let manifest = Manifest {
         version: Manifest::VERSION,
         name: None,

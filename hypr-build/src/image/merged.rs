@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use hypr_squash::MergeOptions;
+use hypr_squash::{MergeOptions, Prefix};
 
 use super::{ImageError, SquashfsFile, source::blocking};
 use crate::{
     digest::Digest,
     snapshot::{Layer, Snapshot},
-    store::{ImageFile, Key, StepRecord, Store, StoreError, Timestamp, is_full},
+    store::{ImageFile, Key, PendingImage, StepRecord, Store, Timestamp, is_full},
 };
 
 /// Raised when the same layers would give another file than before.
@@ -30,7 +30,7 @@ impl MergedImage {
 }
 
 /// Merges the layers of `snapshot` into an image of the store, or finds the one that was made of the same layers in
-/// the same way. `image` names it in errors.
+/// the same way. `image` names it in errors; `earlier` are images that it may begin like, and need not be there.
 ///
 /// # Errors
 /// Fails when a layer is gone or damaged, or the disk is full.
@@ -39,13 +39,15 @@ pub async fn merge_image(
     image: &str,
     snapshot: &Snapshot,
     encoder: &hypr_squash::Options,
+    earlier: &[Digest],
 ) -> Result<MergedImage, ImageError> {
     let key = key(snapshot, encoder);
     let _lock = store.lock_step(&key).await?;
     let (store, image, snapshot, encoder) = (store.clone(), image.to_owned(), snapshot.clone(), encoder.clone());
+    let earlier = earlier.to_vec();
     blocking(move || match known(&store, &key)? {
         Some(merged) => Ok(merged),
-        None => merge(&store, key, &image, snapshot.layers(), encoder),
+        None => merge(&store, key, &image, snapshot.layers(), encoder, &earlier),
     })
     .await?
 }
@@ -74,6 +76,7 @@ fn merge(
     image: &str,
     layers: &[Layer],
     options: hypr_squash::Options,
+    earlier: &[Digest],
 ) -> Result<MergedImage, ImageError> {
     let failed = |source| match is_full(&source) {
         true => ImageError::Full { image: image.to_owned(), source: Box::new(source) },
@@ -81,11 +84,27 @@ fn merge(
     };
     let started = Instant::now();
     let readers = layers.iter().map(|layer| store.open_layer(layer).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    let pending = store.new_image()?;
-    let out = pending.file().try_clone().map_err(|error| StoreError::io("write", pending.path(), error))?;
-    let summary =
-        hypr_squash::merge(&readers, out, &MergeOptions { options, keep_whiteouts: false }).map_err(failed)?;
-    let file = pending.publish(summary.file_digest.into())?;
+    let names: Vec<_> = layers.iter().map(|layer| layer.id.file).collect();
+    let digests: Vec<_> = names.iter().map(|name| hypr_squash::Digest::from_bytes(*name.as_bytes())).collect();
+    let options = MergeOptions { options, keep_whiteouts: false };
+    let write = |pending: &PendingImage, prefix: Option<&Prefix>| {
+        let out = pending.file().try_clone().map_err(|source| hypr_squash::Error::Io { action: "open", source })?;
+        hypr_squash::merge_over(&readers, &digests, out, prefix, &options)
+    };
+    let over_earlier = store.image_like(&names, earlier)?.and_then(|(pending, prefix)| {
+        let written = write(&pending, Some(&prefix));
+        let written = written.inspect_err(|error| tracing::info!(%error, "an earlier image cannot be written over"));
+        Some((pending, written.ok()?))
+    });
+    let (pending, (summary, prefix)) = match over_earlier {
+        Some(written) => written,
+        None => {
+            let pending = store.new_image()?;
+            let written = write(&pending, None).map_err(failed)?;
+            (pending, written)
+        }
+    };
+    let file = pending.publish(summary.file_digest.into(), Some(&prefix))?;
     let content = Digest::from(summary.content_digest);
     let data = [("file", file.digest.to_string()), ("content", content.to_string())];
     store.publish_step(&StepRecord {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a solved graph leaves to be put together.
-pub(super) struct Export {
+pub(crate) struct Export {
     pub(super) store: Store,
     pub(super) solved: Vec<Solved>,
     pub(super) target: Origin,
@@ -41,6 +41,10 @@ pub struct BuiltImage {
 }
 
 impl BuiltImage {
+    pub(super) fn new(manifest: Manifest, names: &[Reference]) -> Self {
+        Self { manifest, names: names.iter().map(Reference::familiar).collect() }
+    }
+
     /// The image's id: `sha256:` and the digest of its configuration.
     pub fn id(&self) -> String {
         self.manifest.id.to_string()
@@ -76,7 +80,11 @@ pub(super) async fn export(export: Export) -> Result<BuiltImage, Error> {
     let clamp_mtime = export.epoch.map(|seconds| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX));
     let options = Options { clamp_mtime, ..Options::default() };
     let name = export.tags.first().map_or_else(|| "the image".to_owned(), Reference::familiar);
-    let merged = image::merge_image(&export.store, &name, &snapshot, &options).await?;
+    let mut earlier = Vec::new();
+    for tag in &export.tags {
+        earlier.extend(export.store.resolve(tag)?.map(|manifest| manifest.squashfs.digest));
+    }
+    let merged = image::merge_image(&export.store, &name, &snapshot, &options, &earlier).await?;
     blocking(move || export.name(&snapshot, merged)).await
 }
 
@@ -117,14 +125,14 @@ impl Export {
             digest: manifest.squashfs.digest,
             size: manifest.squashfs.size,
             id: manifest.id.to_string(),
-            names: names.clone(),
+            names,
         });
         // The names hold the file from here on; files that no name holds any more can go.
         drop(merged);
         for old in replaced.iter().filter(|old| old.squashfs.digest != manifest.squashfs.digest) {
-            self.store.release_image(&old.squashfs.digest)?;
+            self.store.retire_image(&old.squashfs.digest)?;
         }
-        Ok(BuiltImage { manifest, names })
+        Ok(BuiltImage::new(manifest, &self.tags))
     }
 
     /// Dates the configuration's history and returns when the image was created: at the given epoch, else when its

@@ -8,7 +8,9 @@ mod checks;
 mod export;
 mod inputs;
 mod inspect;
+mod prune;
 mod sandbox;
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,15 +18,20 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use self::inspect::{check, outline, targets};
 use self::{
     bases::Bases,
-    export::Export,
     inputs::{Inputs, Sources},
 };
 pub use self::{
     export::BuiltImage,
     inspect::{CheckReport, Target},
+    prune::prune,
+    verify::{Change, PathDifference, Verified},
+};
+pub(crate) use self::{
+    export::Export,
+    inspect::{check, outline, targets},
+    verify::verify,
 };
 use crate::{
     builder::Builder,
@@ -40,7 +47,12 @@ use crate::{
 };
 
 /// Carries out what `builder` describes.
-pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
+pub(crate) async fn build(builder: Builder) -> Result<BuiltImage, Error> {
+    export::export(solve(builder).await?).await
+}
+
+/// Carries out every step and returns what an image is made of.
+pub(crate) async fn solve(mut builder: Builder) -> Result<Export, Error> {
     // Everything that can be wrong with the request itself is found before any work is done.
     let tags = builder.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
     let platform = match &builder.platform {
@@ -152,7 +164,7 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         }
     })?;
     let (origins, bases) = (bases.origins(), bases.snapshots());
-    export::export(Export {
+    Ok(Export {
         store,
         solved,
         target,
@@ -165,7 +177,6 @@ pub(crate) async fn build(mut builder: Builder) -> Result<BuiltImage, Error> {
         platform: image_platform,
         sink: builder.sink,
     })
-    .await
 }
 
 /// The sockets of the SSH agents.

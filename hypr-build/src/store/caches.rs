@@ -1,6 +1,6 @@
 //! What `RUN --mount=type=cache` keeps: `cache/mounts/<id>`.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,11 @@ pub struct CacheMount {
     pub layers: Vec<LayerId>,
     /// Which directory of the stack the cache is; empty for all of it.
     pub source: String,
+}
+
+/// The record in this file, if it can be read.
+pub(super) fn read_record(path: &Path) -> Option<CacheMount> {
+    record::read(FORMAT, path).ok()?
 }
 
 impl Store {

@@ -4,12 +4,15 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
 };
 
+use hypr_squash::Prefix;
+
 use crate::{
     Digest,
-    store::{Store, StoreError, lock::FileLock, sync_folder, work::PendingFile},
+    store::{Store, StoreError, lock::FileLock, spare::SHORTEST_PREFIX, sync_folder, work::PendingFile},
 };
 
 /// The squashfs file of an image. While one is held, nobody can remove files of images; drop it before asking to.
@@ -27,8 +30,8 @@ pub struct ImageFile {
 /// The squashfs file of an image that is being written. It vanishes when dropped unpublished.
 #[derive(Debug)]
 pub struct PendingImage {
-    store: Store,
-    file: PendingFile,
+    pub(super) store: Store,
+    pub(super) file: PendingFile,
 }
 
 impl Store {
@@ -84,11 +87,11 @@ impl PendingImage {
     }
 
     /// Makes the file durable and gives it its name, the digest of its bytes. One that is there already is used
-    /// instead.
+    /// instead. `prefix` is what is known of how it begins.
     ///
     /// # Errors
     /// Fails when the disk is full; nothing half-written is left then.
-    pub fn publish(self, digest: Digest) -> Result<ImageFile, StoreError> {
+    pub fn publish(self, digest: Digest, prefix: Option<&Prefix>) -> Result<ImageFile, StoreError> {
         let Self { store, file } = self;
         let metadata = file.file().metadata();
         let size = metadata.map_err(|error| StoreError::io("inspect", file.path(), error))?.len();
@@ -98,6 +101,13 @@ impl PendingImage {
             return Ok(image);
         }
         file.sync()?;
+        if let Some(prefix) = prefix.filter(|prefix| prefix.bytes() >= SHORTEST_PREFIX) {
+            // It has a digest of its own, and an image without it is only written in full: no sync.
+            let sidecar = store.pending_file()?;
+            let written = sidecar.file().write_all(&prefix.to_bytes());
+            written.map_err(|error| StoreError::io("write", sidecar.path(), error))?;
+            sidecar.rename(&store.layout().image_prefix(&digest))?;
+        }
         let lock = store.share_images()?;
         let path = store.layout().image(&digest);
         file.rename(&path)?;

@@ -16,7 +16,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Folders made when a store is created, parents first, with their modes.
-    pub(super) const FOLDERS: [(&str, u32); 11] = [
+    pub(super) const FOLDERS: [(&str, u32); 12] = [
         ("layers", 0o755),
         ("images", 0o755),
         ("cache", 0o755),
@@ -24,6 +24,7 @@ impl Layout {
         ("cache/context", 0o755),
         ("cache/mounts", 0o755),
         ("blobs/sha256", 0o755),
+        ("spare", 0o700),
         ("unpacked", 0o700),
         ("merged", 0o755),
         ("kernels", 0o755),
@@ -57,6 +58,19 @@ impl Layout {
 
     pub(super) fn image(&self, file: &Digest) -> PathBuf {
         self.root.join(format!("images/{file}.squashfs"))
+    }
+
+    /// What is known of the beginning of an image, for one that begins alike.
+    pub(super) fn image_prefix(&self, file: &Digest) -> PathBuf {
+        self.root.join(format!("images/{file}.prefix"))
+    }
+
+    pub(super) fn spare(&self, file: &Digest) -> PathBuf {
+        self.root.join(format!("spare/{file}.squashfs"))
+    }
+
+    pub(super) fn spare_prefix(&self, file: &Digest) -> PathBuf {
+        self.root.join(format!("spare/{file}.prefix"))
     }
 
     pub(super) fn step(&self, key: &Digest) -> PathBuf {

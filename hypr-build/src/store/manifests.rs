@@ -41,6 +41,13 @@ struct Manifests {
     incomplete: bool,
 }
 
+impl Manifests {
+    /// Whether one of them needs the squashfs file.
+    fn names(&self, digest: &Digest) -> bool {
+        self.images.iter().any(|image| image.manifest.squashfs.digest == *digest)
+    }
+}
+
 impl Store {
     /// Lets a name point at an image and returns what it pointed at before.
     ///
@@ -160,6 +167,23 @@ impl Store {
         Ok(!self.remove_unnamed(&self.manifests()?, vec![*digest])?.is_empty())
     }
 
+    /// As [`release_image`](Self::release_image), but may keep the file as a spare: the next image that begins alike is
+    /// written into it, instead of being copied in full.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be moved or removed.
+    pub fn retire_image(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let _lock = self.own_images()?;
+        let manifests = self.manifests()?;
+        if manifests.incomplete || manifests.names(digest) {
+            return Ok(false);
+        }
+        if !self.make_spare(digest)? {
+            self.remove_unnamed(&manifests, vec![*digest])?;
+        }
+        Ok(true)
+    }
+
     /// Removes all squashfs files of images that no manifest names and returns their digests.
     ///
     /// # Errors
@@ -191,11 +215,18 @@ impl Store {
             tracing::warn!("keeping the files of images, because some manifests cannot be read");
             return Ok(Vec::new());
         }
-        files.retain(|digest| !manifests.images.iter().any(|image| image.manifest.squashfs.digest == *digest));
+        files.retain(|digest| !manifests.names(digest));
         for digest in &files {
             remove_if_there(&self.layout().image(digest))?;
+            remove_if_there(&self.layout().image_prefix(digest))?;
         }
         Ok(files)
+    }
+
+    /// Every manifest with its file, and whether there are others, which cannot be read.
+    pub(super) fn all_manifests(&self) -> Result<(Vec<(PathBuf, StoredImage)>, bool), StoreError> {
+        let Manifests { images, incomplete } = self.manifests()?;
+        Ok((images.into_iter().map(|image| (image.path.clone(), image)).collect(), incomplete))
     }
 
     fn manifests(&self) -> Result<Manifests, StoreError> {
@@ -244,7 +275,7 @@ impl Store {
     }
 
     /// Removes a manifest, and the folders of its name that are empty then.
-    fn remove_manifest(&self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn remove_manifest(&self, path: &Path) -> Result<(), StoreError> {
         remove_if_there(path)?;
         let images = self.layout().folder("images");
         for folder in path.ancestors().skip(1).take_while(|folder| *folder != images) {
@@ -286,7 +317,7 @@ fn read(path: &Path) -> Result<Option<Result<Manifest, serde_json::Error>>, Stor
 }
 
 /// Names and paths in a folder, which need not be there. Names that are not text are none of ours.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let error = |error| StoreError::io("read", folder, error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -312,7 +343,7 @@ fn make_folders(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(missing.iter().filter_map(|folder| Some(folder.parent()?.to_owned())).collect())
 }
 
-fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove_if_there(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
         _ => Ok(()),

@@ -6,6 +6,7 @@
 //!   images/<blake3>.squashfs            immutable
 //!   images/<name>/_tags/<tag>.json      what a name points at
 //!   images/_ids/<sha256>.json           images without a name
+//!   spare/<blake3>.squashfs             images that nothing names, to be overwritten by the next that begin alike
 //!   cache/steps/<key>.json              what a step produced
 //!   cache/context/<id>                  digests of the files of a build context
 //!   cache/mounts/<id>/                  contents of cache mounts
@@ -24,13 +25,17 @@ mod images;
 mod key;
 mod layers;
 mod layout;
+mod lease;
 mod lock;
 mod manifests;
+mod prune;
 mod record;
 mod remove;
+mod spare;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod work;
 
 use std::{
@@ -54,8 +59,10 @@ pub use self::{
     layout::resolve_root,
     lock::KeyLock,
     manifests::{Removed, StoredImage},
+    prune::{PruneOptions, Pruned, prune},
     remove::remove_tree,
     steps::{StepRecord, Timestamp},
+    usage::{UsageKind, UsageRow},
     work::WorkDir,
 };
 use self::{layout::Layout, lock::FileLock, work::PendingFile};
@@ -186,12 +193,17 @@ impl Store {
     }
 
     fn pending_file(&self) -> Result<PendingFile, StoreError> {
+        PendingFile::create(self.pending_folder()?)
+    }
+
+    /// The folder where files are written before they get their names.
+    fn pending_folder(&self) -> Result<Arc<WorkDir>, StoreError> {
         let mut work = self.inner.work.lock().unwrap_or_else(PoisonError::into_inner);
         let work = match &mut *work {
             Some(work) => work,
             empty => empty.insert(Arc::new(self.work_dir()?)),
         };
-        PendingFile::create(Arc::clone(work))
+        Ok(Arc::clone(work))
     }
 }
 

@@ -8,7 +8,11 @@
 //! A record that is cut off, altered or of another version counts as absent: the work it remembers is done again.
 //! For that reason a record need not be synced to disk when it is written.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -20,6 +24,9 @@ pub(super) struct Format {
     pub(super) name: &'static str,
     pub(super) version: u32,
 }
+
+/// A use is noted again after this time.
+const NOTED: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -60,6 +67,17 @@ pub(super) fn read<T: DeserializeOwned>(format: Format, path: &Path) -> Result<O
             tracing::warn!(path = %path.display(), reason, "ignoring an unreadable record");
             Ok(None)
         }
+    }
+}
+
+/// Lets the time of the file say that the record was of use, for pruning to go by.
+pub(super) fn note_use(path: &Path) {
+    let Ok(file) = fs::File::open(path) else { return };
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    if age.is_none_or(|age| age > NOTED) {
+        // Nothing depends on it, and the store may be somebody else's.
+        let _ = file.set_modified(SystemTime::now());
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{self, Write},
+    path::Path,
     str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -75,6 +76,11 @@ impl FromStr for Timestamp {
     }
 }
 
+/// The record in this file, if it can be read.
+pub(super) fn read_record(path: &Path) -> Option<StepRecord> {
+    record::read(FORMAT, path).ok()?
+}
+
 impl Store {
     /// What the step with this key produced; `None` if that is not known. Whether the layer still exists is for
     /// [`Store::layer`] to say.
@@ -82,8 +88,13 @@ impl Store {
     /// # Errors
     /// Fails when there is a record that may not be read.
     pub fn step(&self, key: &Key) -> Result<Option<StepRecord>, StoreError> {
-        let record: Option<StepRecord> = record::read(FORMAT, &self.layout().step(&key.digest()))?;
-        Ok(record.filter(|record| record.key == *key))
+        let path = self.layout().step(&key.digest());
+        let record: Option<StepRecord> = record::read(FORMAT, &path)?;
+        let record = record.filter(|record| record.key == *key);
+        if record.is_some() {
+            record::note_use(&path);
+        }
+        Ok(record)
     }
 
     /// Remembers what a step produced. Its layer must be published before.

@@ -247,7 +247,7 @@ fn blob_is_kept_only_if_it_is_what_was_promised() -> Result {
 fn manifest(store: &Store, squashfs: &[u8], label: &str) -> Result<Manifest> {
     let image = store.new_image()?;
     image.file().write_all(squashfs)?;
-    let image = image.publish(Digest::of(squashfs))?;
+    let image = image.publish(Digest::of(squashfs), None)?;
     let mut config = ImageConfig::new(&Platform::host());
     config.author = Some(label.to_owned());
     let squashfs = SquashfsFile { path: image.path, digest: image.digest, content: image.digest, size: image.size };

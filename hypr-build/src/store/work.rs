@@ -108,6 +108,13 @@ impl PendingFile {
         Ok(Self { path, file, named: false, _work: work })
     }
 
+    /// Takes an open file of the store that has the name `from` out of its place, to be written anew.
+    pub(super) fn take(work: Arc<WorkDir>, file: File, from: &Path) -> Result<Self, StoreError> {
+        let path = work.unused();
+        super::rename(from, &path)?;
+        Ok(Self { path, file, named: false, _work: work })
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

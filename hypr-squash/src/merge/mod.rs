@@ -9,6 +9,7 @@
 //! in an image; with another codec, it converts it.
 
 mod keys;
+mod prefix;
 mod stored;
 mod survey;
 #[cfg(test)]
@@ -17,7 +18,9 @@ mod tests;
 use std::fs::File;
 use std::sync::Arc;
 
-use stored::Stored;
+use prefix::Beginning;
+pub use prefix::Prefix;
+use stored::{Stored, Stretch};
 use survey::Survey;
 
 use crate::{Digest, Error, Options, Overlay, Reader, Summary, Writer};
@@ -40,7 +43,30 @@ pub struct MergeOptions {
 /// Fails when a layer is corrupt or uses overlayfs features beyond whiteouts and opaque directories, or when `out`
 /// cannot be written.
 pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
-    merge_some(layers, &copied_from(layers, options), Equality::Content, out, options)
+    Ok(merge_some(layers, &copied_from(layers, options), Equality::Content, None, out, options)?.0)
+}
+
+/// As [`merge`], but `out` may hold an earlier image, of which `earlier` tells. What both begin with is neither read
+/// nor written; the rest of the earlier image is overwritten. The bytes are those that [`merge`] would write.
+///
+/// Also returns the same of the new image, for the next time. `names` tells the layers apart: the digests of their
+/// files.
+///
+/// # Errors
+/// As [`merge`]. The file is of no use then.
+pub fn merge_over(
+    layers: &[Arc<Reader>],
+    names: &[Digest],
+    out: File,
+    earlier: Option<&Prefix>,
+    options: &MergeOptions,
+) -> Result<(Summary, Prefix), Error> {
+    let beginning = earlier.map(|earlier| Beginning { earlier, names });
+    let copied = copied_from(layers, options);
+    let (mut summary, stretches) = merge_some(layers, &copied, Equality::Content, beginning, out, options)?;
+    let runs = stretches.into_iter().filter_map(|(layer, range)| Some((*names.get(layer)?, range)));
+    let groups = std::mem::take(&mut summary.groups);
+    Ok((summary, Prefix::new(options.options.encoder(), runs.collect(), groups)))
 }
 
 /// As [`merge`], but decompresses nothing to find equal files: those that no index knows are stored once only where
@@ -51,7 +77,7 @@ pub fn merge(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Resul
 /// # Errors
 /// As [`merge`].
 pub fn merge_stored(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<StoredSummary, Error> {
-    let summary = merge_some(layers, &copied_from(layers, options), Equality::Stored, out, options)?;
+    let (summary, _) = merge_some(layers, &copied_from(layers, options), Equality::Stored, None, out, options)?;
     Ok(StoredSummary {
         file_digest: summary.file_digest,
         bytes: summary.bytes,
@@ -83,7 +109,7 @@ pub struct StoredSummary {
 /// # Errors
 /// As [`merge`].
 pub fn recompress(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<Summary, Error> {
-    merge_some(layers, &vec![false; layers.len()], Equality::Content, out, options)
+    Ok(merge_some(layers, &vec![false; layers.len()], Equality::Content, None, out, options)?.0)
 }
 
 /// The layers whose blocks can be copied.
@@ -95,23 +121,25 @@ fn copied_from(layers: &[Arc<Reader>], options: &MergeOptions) -> Vec<bool> {
     layers.iter().map(same).collect()
 }
 
-/// Merges; `copied` tells the layers whose blocks are copied.
+/// Merges; `copied` tells the layers whose blocks are copied. Also returns what of them was, in order.
 fn merge_some(
     layers: &[Arc<Reader>],
     copied: &[bool],
     equality: Equality,
+    beginning: Option<Beginning<'_>>,
     out: File,
     options: &MergeOptions,
-) -> Result<Summary, Error> {
+) -> Result<(Summary, Vec<Stretch>), Error> {
     let overlay = match options.keep_whiteouts {
         true => Overlay::part(layers.to_vec()),
         false => Overlay::new(layers.to_vec()),
     };
     let mut writer = Writer::create(out, options.options.clone())?;
     let Survey { copied: contents, files, encoded } = Survey::take(&overlay, copied, equality, &mut writer)?;
-    let stored = Stored::copy(&contents, layers, &mut writer)?;
+    let stored = Stored::copy(&contents, layers, beginning, &mut writer)?;
     let places = contents.into_iter().map(|content| stored.add(content, &mut writer));
     let places = places.collect::<Result<Vec<_>, _>>()?;
+    let stretches = stored.stretches().to_vec();
     for (entered, place) in files {
         writer.fill(entered, places[place]);
     }
@@ -122,7 +150,7 @@ fn merge_some(
     }
     let mut summary = writer.finish()?;
     summary.recompressed = (0..).zip(copied).filter(|(_, copied)| !**copied).map(|(layer, _)| layer).collect();
-    Ok(summary)
+    Ok((summary, stretches))
 }
 
 /// When two files count as equal.

@@ -4,15 +4,28 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::prefix::Beginning;
 use super::survey::Copied;
 use crate::write::{Fragment, Run, StoredFile, Tail, Writer};
-use crate::{Error, FragmentReference, Reader, Table};
+use crate::{Error, FragmentEntry, FragmentReference, Reader, Table};
 
 /// Where the needed bytes of every layer are in the result.
 #[derive(Debug)]
 pub(super) struct Stored<'a> {
     readers: &'a [Arc<Reader>],
     layers: Vec<Layer>,
+    stretches: Vec<Stretch>,
+}
+
+/// A layer by its place in the stack, and bytes of it.
+pub(super) type Stretch = (usize, Range<u64>);
+
+/// What of one layer is copied.
+struct Planned {
+    /// In ascending order, apart from each other.
+    ranges: Vec<Range<u64>>,
+    /// Fragment blocks without a dead byte.
+    clean: Vec<(u32, FragmentEntry)>,
 }
 
 /// The needed stored bytes of one layer.
@@ -33,32 +46,48 @@ struct Layer {
 }
 
 impl<'a> Stored<'a> {
-    /// Copies the data blocks of `contents` and the fragment blocks without a dead byte, layer by layer.
-    pub(super) fn copy(contents: &[Copied], readers: &'a [Arc<Reader>], writer: &mut Writer) -> Result<Self, Error> {
-        let mut layers = Vec::with_capacity(readers.len());
-        for (needed, reader) in needed(contents, readers.len()).into_iter().zip(readers) {
-            let mut ranges = needed.blocks;
-            let mut clean = Vec::new();
-            for (index, tails) in needed.fragments {
-                let length = reader.fragment_length(index)?;
-                if matches!(&coalesce(tails)[..], [whole] if *whole == (0..length)) {
-                    let entry = reader.fragment_entry(index)?;
-                    ranges.push(entry.start..entry.start + u64::from(entry.size.bytes()));
-                    clean.push((index, entry));
+    /// Copies the data blocks of `contents` and the fragment blocks without a dead byte, layer by layer, but for what the
+    /// file begins with already.
+    pub(super) fn copy(
+        contents: &[Copied],
+        readers: &'a [Arc<Reader>],
+        beginning: Option<Beginning<'_>>,
+        writer: &mut Writer,
+    ) -> Result<Self, Error> {
+        let needed = needed(contents, readers.len()).into_iter().zip(readers);
+        let planned = needed.map(|(needed, reader)| plan(needed, reader)).collect::<Result<Vec<_>, _>>()?;
+        let of_layer = |(layer, planned): (usize, &Planned)| {
+            planned.ranges.iter().map(|range| (layer, range.clone())).collect::<Vec<_>>()
+        };
+        let stretches: Vec<Stretch> = planned.iter().enumerate().flat_map(of_layer).collect();
+        let kept = beginning.map_or(Ok(Vec::new()), |beginning| beginning.keep(&stretches, writer))?;
+        let mut kept = kept.into_iter();
+        let mut layers: Vec<Layer> =
+            readers.iter().map(|_| Layer { runs: Vec::new(), fragments: HashMap::new() }).collect();
+        for (layer, range) in &stretches {
+            let run = match kept.next() {
+                Some((run, length)) => {
+                    if range.start + length < range.end {
+                        writer.copy_more(run, &readers[*layer], range.start + length..range.end)?;
+                    }
+                    run
                 }
-            }
-            let mut layer = Layer { runs: Vec::new(), fragments: HashMap::new() };
-            for range in coalesce(ranges) {
-                let run = writer.copy_run(reader, range.clone())?;
-                layer.runs.push((range, run));
-            }
+                None => writer.copy_run(&readers[*layer], range.clone())?,
+            };
+            layers[*layer].runs.push((range.clone(), run));
+        }
+        for (layer, Planned { clean, .. }) in layers.iter_mut().zip(&planned) {
             for (index, entry) in clean {
                 let (run, offset) = layer.locate(entry.start);
-                layer.fragments.insert(index, writer.add_fragment(run, offset, entry.size)?);
+                layer.fragments.insert(*index, writer.add_fragment(run, offset, entry.size)?);
             }
-            layers.push(layer);
         }
-        Ok(Self { readers, layers })
+        Ok(Self { readers, layers, stretches })
+    }
+
+    /// All that was copied or kept, in order.
+    pub(super) fn stretches(&self) -> &[Stretch] {
+        &self.stretches
     }
 
     /// Makes one of the copied contents known to the writer; returns its place there.
@@ -88,6 +117,21 @@ impl Layer {
         let (range, run) = &self.runs[at.checked_sub(1).expect("every live byte lies in a run")];
         (*run, offset - range.start)
     }
+}
+
+/// Decides which bytes of a layer are copied.
+fn plan(needed: Needed, reader: &Reader) -> Result<Planned, Error> {
+    let mut ranges = needed.blocks;
+    let mut clean = Vec::new();
+    for (index, tails) in needed.fragments {
+        let length = reader.fragment_length(index)?;
+        if matches!(&coalesce(tails)[..], [whole] if *whole == (0..length)) {
+            let entry = reader.fragment_entry(index)?;
+            ranges.push(entry.start..entry.start + u64::from(entry.size.bytes()));
+            clean.push((index, entry));
+        }
+    }
+    Ok(Planned { ranges: coalesce(ranges), clean })
 }
 
 /// What is needed of each layer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use blake3::hazmat::ChainingValue;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::output::Output;
@@ -19,6 +20,11 @@ pub(super) enum Message {
     Block(Slot, Block),
     /// Note a block of zeros.
     Hole(Extent),
+    /// Keep what the file begins with already: the runs of these lengths, from the first on. More of the last one may
+    /// follow.
+    Keep { runs: Vec<u64>, groups: Vec<ChainingValue> },
+    /// Drop what the file holds; nothing was written yet.
+    Empty,
     /// Append stored bytes of another image.
     Copy { run: u32, source: Reader, offset: u64, length: u64 },
     /// Append stored blocks of another image, side by side, that take the place of compressed ones.
@@ -129,8 +135,21 @@ fn commit(message: Message, output: &mut Output, ledger: &mut Ledger, pool: &Poo
             ledger.note(slot, start, &blocks);
         }
         Message::Hole(extent) => ledger.extent(extent).blocks.push(StoredSize::HOLE),
+        Message::Keep { runs, groups } => {
+            let mut end = start;
+            for length in runs {
+                ledger.runs.push(end);
+                end += length;
+            }
+            output.keep(end, &groups)?;
+        }
+        Message::Empty => output.empty()?,
         Message::Copy { run, source, offset, length } => {
-            *slot(&mut ledger.runs, run) = start;
+            let begin = slot(&mut ledger.runs, run);
+            // The first part of it may have been kept; no run begins at the superblock.
+            if *begin == 0 {
+                *begin = start;
+            }
             output.append_from(&source, offset, length)?;
         }
         Message::Repeat { from, blocks, to } => {

@@ -82,7 +82,7 @@ impl Finish<'_> {
             flags |= format::flags::COMPRESSOR_OPTIONS;
         }
         let bytes_used = output.position();
-        let (file_digest, bytes) = output.finish(&Superblock {
+        let (file_digest, groups, bytes) = output.finish(&Superblock {
             inodes: numbering.count,
             created: 0,
             block_size: block_size.bytes(),
@@ -113,6 +113,7 @@ impl Finish<'_> {
             duplicate_bytes: self.contents.duplicate_bytes,
             recompressed: Vec::new(),
             lent_bytes: self.ledger.lent,
+            groups,
             index: Index::new(entries, self.packed_fragments(), self.encoder.clone(), file_digest),
         })
     }

@@ -11,7 +11,7 @@ use crate::Digest;
 use crate::format::Superblock;
 
 /// Bytes of a group: a power of two, and small enough for a core's own cache.
-pub(super) const GROUP: usize = 256 << 10;
+pub(crate) const GROUP: usize = 256 << 10;
 
 /// The chaining value of the whole group at byte `offset` of the file.
 pub(super) fn hash_group(offset: u64, bytes: &[u8]) -> ChainingValue {
@@ -38,6 +38,8 @@ pub(super) struct FileHasher {
     length: usize,
     /// Where that group begins.
     start: u64,
+    /// All whole groups behind the first one.
+    all: Vec<ChainingValue>,
 }
 
 impl FileHasher {
@@ -51,7 +53,16 @@ impl FileHasher {
             current: subtree(GROUP as u64),
             length: 0,
             start: GROUP as u64,
+            all: Vec::new(),
         }
+    }
+
+    /// Goes on behind the first group, `head`, and these that follow it.
+    pub(super) fn resume(head: Vec<u8>, groups: &[ChainingValue]) -> Self {
+        debug_assert_eq!(head.len(), GROUP, "the first group is whole");
+        let mut hasher = Self { head, ..Self::new() };
+        groups.iter().for_each(|group| hasher.push(*group));
+        hasher
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
@@ -74,6 +85,7 @@ impl FileHasher {
     /// Appends a whole group, hashed by [`hash_group`]; only where one begins.
     pub(super) fn push(&mut self, group: ChainingValue) {
         debug_assert!(self.head.len() == GROUP && self.length == 0, "a group begins here");
+        self.all.push(group);
         if let Some(last) = self.last.replace(group) {
             self.join(last);
         }
@@ -93,10 +105,11 @@ impl FileHasher {
         self.subtrees.push(group);
     }
 
-    pub(super) fn finish(mut self, superblock: &[u8; Superblock::SIZE]) -> Digest {
+    /// The digest of the file, and the chaining values of its whole groups behind the first one.
+    pub(super) fn finish(mut self, superblock: &[u8; Superblock::SIZE]) -> (Digest, Vec<ChainingValue>) {
         self.head[..Superblock::SIZE].copy_from_slice(superblock);
         let end = match (self.length, self.last.take()) {
-            (0, None) => return blake3::hash(&self.head),
+            (0, None) => return (blake3::hash(&self.head), self.all),
             (0, Some(last)) => last,
             (_, last) => {
                 if let Some(last) = last {
@@ -109,7 +122,7 @@ impl FileHasher {
         let end = self.subtrees.iter().rev().fold(end, |end, subtree| join(subtree, &end));
         let first = hash_group(0, &self.head);
         let spine = self.spine.iter().fold(first, |spine, sibling| join(&spine, sibling));
-        merge_subtrees_root(&spine, &end, Mode::Hash)
+        (merge_subtrees_root(&spine, &end, Mode::Hash), self.all)
     }
 }
 
@@ -136,7 +149,7 @@ mod tests {
                 for part in bytes[96..size].chunks(step) {
                     hasher.update(part);
                 }
-                assert_eq!(hasher.finish(superblock), expected, "{size} bytes by {step}");
+                assert_eq!(hasher.finish(superblock).0, expected, "{size} bytes by {step}");
             }
             // Every other group is hashed elsewhere.
             let mut hasher = FileHasher::new();
@@ -147,7 +160,14 @@ mod tests {
                     false => hasher.update(group),
                 }
             }
-            assert_eq!(hasher.finish(superblock), expected, "{size} bytes by groups");
+            let (digest, groups) = hasher.finish(superblock);
+            assert_eq!(digest, expected, "{size} bytes by groups");
+            // A file that begins alike is hashed from any group on.
+            for kept in (0..=groups.len()).filter(|_| size >= GROUP) {
+                let mut hasher = FileHasher::resume(bytes[..GROUP].to_vec(), &groups[..kept]);
+                hasher.update(&bytes[(kept + 1) * GROUP..size]);
+                assert_eq!(hasher.finish(superblock).0, expected, "{size} bytes, {kept} groups known");
+            }
         }
     }
 }

@@ -27,10 +27,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 
+use blake3::hazmat::ChainingValue;
 use contents::Contents;
 pub(crate) use entering::Entered;
 use finish::Finish;
 use fragments::Origin;
+pub(crate) use hash::GROUP;
 use output::Output;
 use pipeline::Pipeline;
 pub(crate) use stored::{Fragment, Run, StoredFile, Tail};
@@ -98,6 +100,8 @@ pub struct Summary {
     pub lent_bytes: u64,
     /// Content and place of every regular file.
     pub index: Index,
+    /// Hashes of its whole groups behind the first.
+    pub(crate) groups: Vec<ChainingValue>,
 }
 
 impl Writer {

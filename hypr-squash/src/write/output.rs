@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use blake3::hazmat::ChainingValue;
+
 use super::copy::Copiers;
 use super::hash::{FileHasher, GROUP};
 use crate::format::Superblock;
@@ -56,6 +58,31 @@ impl Output {
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Takes over the bytes up to `end` that the file has already, whose whole groups behind the first have these hashes,
+    /// and goes on behind them. What was appended so far is among them.
+    pub(super) fn keep(&mut self, end: u64, groups: &[ChainingValue]) -> Result<(), Error> {
+        self.buffer.clear();
+        let read = Error::io("read the earlier image");
+        let mut head = vec![0; GROUP];
+        let whole = usize::try_from(end / GROUP as u64).unwrap_or(usize::MAX);
+        let known = whole.checked_sub(1).and_then(|whole| groups.get(..whole));
+        let known =
+            known.ok_or(Error::Merge { path: Vec::new(), reason: "too little of the earlier image is known" })?;
+        let mut rest = vec![0; usize::try_from(end % GROUP as u64).expect("a group fits into memory")];
+        let (file, start) = (&self.file, end - rest.len() as u64);
+        let got = file.read_exact_at(&mut head, 0).and_then(|()| file.read_exact_at(&mut rest, start));
+        got.map_err(read)?;
+        self.hasher = FileHasher::resume(head, known);
+        self.hasher.update(&rest);
+        self.flushed = end;
+        self.file.set_len(end).map_err(Error::io("write the image"))
+    }
+
+    /// Drops what the file held before; what was appended is still in the buffer.
+    pub(super) fn empty(&mut self) -> Result<(), Error> {
+        self.file.set_len(0).map_err(Error::io("write the image"))
     }
 
     /// Appends stored bytes of another image.
@@ -119,15 +146,16 @@ impl Output {
 
     /// Fills up to a multiple of 4 KiB, which block devices need, and puts the superblock in its place.
     ///
-    /// Returns the digest and the length of the file.
-    pub(super) fn finish(mut self, superblock: &Superblock) -> Result<(Digest, u64), Error> {
+    /// Returns the digest of the file, the hashes of its whole groups behind the first, and its length.
+    pub(super) fn finish(mut self, superblock: &Superblock) -> Result<(Digest, Vec<ChainingValue>, u64), Error> {
         let length = self.position().next_multiple_of(4096);
         let padding = usize::try_from(length - self.position()).expect("padding is less than 4 KiB");
         self.append(&vec![0; padding])?;
         self.flush()?;
         let superblock = superblock.to_bytes();
         self.file.write_all_at(&superblock, 0).map_err(Error::io("write the image"))?;
-        Ok((self.hasher.finish(&superblock), length))
+        let (digest, groups) = self.hasher.finish(&superblock);
+        Ok((digest, groups, length))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::thread::{self, JoinHandle};
 
+use blake3::hazmat::ChainingValue;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::committer::{self, Block, Ledger, Message, Numbered, Slot};
@@ -117,6 +118,23 @@ impl Pipeline {
         let (offset, length) = (range.start, range.end - range.start);
         self.commit(Message::Copy { run, source: source.clone(), offset, length })?;
         Ok(run)
+    }
+
+    /// Keeps runs that the file begins with; the last one may be continued with [`copy_more`](Self::copy_more).
+    pub(super) fn keep(&mut self, runs: Vec<u64>, groups: Vec<ChainingValue>) -> Result<(), Error> {
+        self.runs = u32::try_from(runs.len()).map_err(|_| Error::Limit { what: "runs", limit: u64::from(u32::MAX) })?;
+        self.commit(Message::Keep { runs, groups })
+    }
+
+    /// Drops what the file holds.
+    pub(super) fn keep_nothing(&mut self) -> Result<(), Error> {
+        self.commit(Message::Empty)
+    }
+
+    /// Copies what comes behind the part of a run that was kept.
+    pub(super) fn copy_more(&mut self, run: u32, source: &Reader, range: Range<u64>) -> Result<(), Error> {
+        let (offset, length) = (range.start, range.end - range.start);
+        self.commit(Message::Copy { run, source: source.clone(), offset, length })
     }
 
     /// Waits until everything is written.

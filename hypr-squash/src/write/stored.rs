@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use blake3::hazmat::ChainingValue;
+
 use super::Writer;
 use super::contents::{Content, Data};
 use super::fragments::{Origin, Place, Short};
@@ -63,6 +65,31 @@ impl Writer {
         // Whoever encoded it, it was not this writer.
         self.is_foreign = true;
         self.pipeline.copy(source, range).map(Run)
+    }
+
+    /// Keeps the runs that the file begins with already: as [`copy_run`](Self::copy_run) for each, but the bytes are
+    /// there. `groups` are the hashes of the whole groups behind the first. To be called before anything is added. The
+    /// last run may be kept in part and continued with [`copy_more`](Self::copy_more).
+    pub(crate) fn keep_runs(&mut self, lengths: Vec<u64>, groups: &[ChainingValue]) -> Result<Vec<Run>, Error> {
+        self.is_foreign = true;
+        let runs = (0..).take(lengths.len()).map(Run).collect();
+        self.pipeline.keep(lengths, groups.to_vec())?;
+        Ok(runs)
+    }
+
+    /// Empties the file, which has nothing to be kept.
+    pub(crate) fn keep_nothing(&mut self) -> Result<(), Error> {
+        self.pipeline.keep_nothing()
+    }
+
+    /// Copies the rest of a run of which the first part was kept.
+    pub(crate) fn copy_more(&mut self, run: Run, source: &Reader, range: Range<u64>) -> Result<(), Error> {
+        self.pipeline.copy_more(run.0, source, range)
+    }
+
+    /// Where in the file the first data is.
+    pub(crate) fn data_start(&self) -> u64 {
+        self.data_start
     }
 
     /// Declares a fragment block that lies at a byte offset in a run.
