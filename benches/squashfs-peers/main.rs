@@ -1,8 +1,8 @@
-//! `hypr squashfs` beside the programs that make squashfs images: mksquashfs, sqfstar, tar2sqfs, gensquashfs, and `cp`.
+//! `hypr squashfs` beside the programs that make squashfs images: mksquashfs, tar2sqfs, gensquashfs, and `cp`.
 //!
 //! ```text
 //! cargo build --release -p hypr-cli
-//! cargo run --release -p hypr-benches --bin squashfs-peers -- [--on DIR] [--rounds N] [--only WORD]... [--readme FILE]
+//! cargo run -p hypr-benches --bin squashfs-peers -- [--on DIR] [--rounds N] [--only WORD]... [--readme FILE]
 //! ```
 //!
 //! Needs root, a machine with Debian's packages, squashfs-tools and squashfs-tools-ng. The trees are made of files that

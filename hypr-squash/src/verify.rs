@@ -32,16 +32,15 @@ pub fn verify(reader: &Reader) -> Result<Report, Error> {
         if let Some(names) = inodes.get_mut(&node.inode_number()) {
             names.found += 1;
             if names.reference != node.reference() {
-                return Err(corrupt(reader, "two inodes have one number"));
+                return Err(node.corrupt("two inodes have one number"));
             }
             continue;
         }
         let expected = if node.is_directory() { 1 } else { u64::from(node.nlink()) };
         inodes.insert(node.inode_number(), Names { reference: node.reference(), found: 1, expected });
         check_node(reader, &node)?;
-        if node.is_directory() {
-            check_directory(reader, &node)?;
-        }
+        // A walk reads listings from front to back, a look-up goes through the index of long ones.
+        node.check_index()?;
         report.content_bytes = report.content_bytes.saturating_add(node.size());
         let extent = node.extent()?;
         if read.insert(Extent::from(&extent)) {
@@ -49,12 +48,14 @@ pub fn verify(reader: &Reader) -> Result<Report, Error> {
             while content.next_piece()?.is_some() {}
         }
     }
-    if inodes.values().any(|names| names.found != names.expected) {
-        return Err(corrupt(reader, "an inode has more or fewer names than it says"));
+    let wrong = inodes.values().filter(|names| names.found != names.expected).map(|names| names.reference).min();
+    if let Some(reference) = wrong {
+        return Err(reader.node_at(reference)?.corrupt("an inode has more or fewer names than it says"));
     }
     report.inodes = inodes.len() as u64;
     if report.inodes != u64::from(reader.info().inodes) {
-        return Err(corrupt(reader, "the superblock counts another number of inodes"));
+        let reason = "it counts another number of inodes than there are";
+        return Err(Error::corrupt(Table::Superblock, 4, reason));
     }
     for index in 0..reader.info().fragments {
         reader.fragment(index)?;
@@ -86,21 +87,7 @@ fn check_node(reader: &Reader, node: &Node) -> Result<(), Error> {
     node.metadata()?;
     node.kind()?;
     if reader.export_reference(node.inode_number())?.is_some_and(|reference| reference != node.reference()) {
-        return Err(Error::corrupt(Table::Export, 0, "an entry leads to another inode"));
+        return Err(reader.export_error(node.inode_number()));
     }
     Ok(())
-}
-
-/// A walk reads listings from front to back, a look-up goes through the index of long ones; both must find the same.
-fn check_directory(reader: &Reader, node: &Node) -> Result<(), Error> {
-    for name in node.indexed_names()? {
-        if node.child(&name)?.is_none() {
-            return Err(corrupt(reader, "the index of a directory names an entry that is not there"));
-        }
-    }
-    Ok(())
-}
-
-fn corrupt(reader: &Reader, reason: &'static str) -> Error {
-    Error::corrupt(Table::Inodes, reader.data_range().end, reason)
 }

@@ -102,7 +102,13 @@ impl<'a> Stored<'a> {
                 Some(&fragment) => Tail::Fragment(fragment, reference.offset),
                 None => {
                     bytes = self.readers[layer].fragment(reference.index)?;
-                    Tail::Bytes(tail(&bytes, reference)?)
+                    Tail::Bytes(match tail(&bytes, reference) {
+                        Some(tail) => tail,
+                        None => {
+                            let start = self.readers[layer].fragment_entry(reference.index)?.start;
+                            return Err(Error::corrupt(Table::Fragments, start, "a tail lies behind its block"));
+                        }
+                    })
                 }
             },
         };
@@ -165,10 +171,10 @@ pub(super) fn coalesce(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// The bytes of one file in a decompressed fragment block.
-fn tail(fragment: &[u8], tail: FragmentReference) -> Result<&[u8], Error> {
+fn tail(fragment: &[u8], tail: FragmentReference) -> Option<&[u8]> {
     let start = tail.offset as usize;
     let range = start..start.saturating_add(tail.size as usize);
-    fragment.get(range).ok_or(Error::corrupt(Table::Fragments, u64::from(tail.index), "a tail lies behind its block"))
+    fragment.get(range)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A small bounded cache.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Keeps the values used last, at most twice `capacity` of them.
 ///
@@ -8,14 +9,33 @@ use std::collections::HashMap;
 /// forgotten together. That needs no list of uses and costs two look-ups at most.
 #[derive(Debug)]
 pub(super) struct Cache<V> {
-    young: HashMap<u64, V>,
-    old: HashMap<u64, V>,
+    young: HashMap<u64, V, BuildHasherDefault<Mixed>>,
+    old: HashMap<u64, V, BuildHasherDefault<Mixed>>,
     capacity: usize,
+}
+
+/// Mixes an offset. There are too few of them in a cache for chosen ones to do harm.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl<V: Clone> Cache<V> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), capacity }
+        Self { young: HashMap::default(), old: HashMap::default(), capacity }
     }
 
     pub(super) fn get(&mut self, key: u64) -> Option<V> {

@@ -3,7 +3,8 @@
 //! An image may say that a directory contains itself, that two directories share a child, or that many directories
 //! share one long listing. A walk over such an image would never end, or end after a time that has no relation to the
 //! image's size. So each directory belongs to the entry that it was first reached by, and each byte of the directory
-//! table to the directory that first listed it; the second claim on either is an error, whoever walks.
+//! table to the directory that first listed it; the second claim on either is an error, whoever walks. The same holds for
+//! what follows inodes in their table, or as many inodes as there are bytes could claim one long list of blocks.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
@@ -15,9 +16,13 @@ use crate::format::Position;
 pub(super) struct Claims {
     /// Directory to its parent and the number of its entry there.
     parents: HashMap<Position, (Position, u32)>,
-    /// Start of a listing to its end and its directory.
-    listings: BTreeMap<Position, (Position, Position)>,
+    listings: Ranges,
+    tails: Ranges,
 }
+
+/// Parts of a table: their start, their end and the position of the inode that they belong to.
+#[derive(Debug, Default)]
+struct Ranges(BTreeMap<Position, (Position, Position)>);
 
 impl Claims {
     pub(super) fn claim_root(&mut self, root: Position) {
@@ -37,7 +42,19 @@ impl Claims {
 
     /// Whether the bytes from `start` to `end` of the directory table are listed by nothing but `owner`.
     pub(super) fn claim_listing(&mut self, owner: Position, start: Position, end: Position) -> bool {
-        if let Some((&from, &(to, by))) = self.listings.range(..=start).next_back() {
+        self.listings.claim(owner, start, end)
+    }
+
+    /// Whether the bytes from `start` to `end` of the inode table, a list of blocks or an index, follow no inode but
+    /// `owner`.
+    pub(super) fn claim_tail(&mut self, owner: Position, start: Position, end: Position) -> bool {
+        self.tails.claim(owner, start, end)
+    }
+}
+
+impl Ranges {
+    fn claim(&mut self, owner: Position, start: Position, end: Position) -> bool {
+        if let Some((&from, &(to, by))) = self.0.range(..=start).next_back() {
             if by == owner && from == start {
                 return true;
             }
@@ -45,10 +62,10 @@ impl Claims {
                 return false;
             }
         }
-        if self.listings.range(start..end).next().is_some() {
+        if self.0.range(start..end).next().is_some() {
             return false;
         }
-        self.listings.insert(start, (end, owner));
+        self.0.insert(start, (end, owner));
         true
     }
 }

@@ -21,7 +21,8 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Stands at `position` of the table that takes `range` of the image.
     pub(super) fn new(image: &'a Image, table: Table, range: Range<u64>, position: Position) -> Result<Self, Error> {
-        let outside = || Error::corrupt(table, range.start, "a reference points outside the table");
+        let target = range.start.saturating_add(position.block);
+        let outside = || Error::corrupt(table, target, "a reference points outside the table");
         let start = range.start.checked_add(position.block).filter(|&at| at < range.end).ok_or_else(outside)?;
         let block = image.metadata_block(table, start, range.end)?;
         let offset = usize::from(position.offset);

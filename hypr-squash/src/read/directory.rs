@@ -50,8 +50,9 @@ impl<'a> Listing<'a> {
         let cursor = Cursor::new(image, Table::Directories, image.directories.clone(), position)?;
         let header = DirectoryHeader { count: 1, start: 0, number: 0 };
         let rest = directory.listing_size().checked_sub(index.index);
-        let outside = || Error::corrupt(Table::Inodes, image.inodes.start, "a directory index points outside");
-        Ok(Self { cursor, rest: rest.ok_or_else(outside)?, header, left: 0, previous: Vec::new() })
+        let outside = || Error::corrupt(Table::Directories, cursor.offset(), "a directory index points outside");
+        let rest = rest.ok_or_else(outside)?;
+        Ok(Self { cursor, rest, header, left: 0, previous: Vec::new() })
     }
 
     /// Where the next entry would be read.

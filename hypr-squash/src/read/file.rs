@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::cursor::Cursor;
-use super::image::Image;
+use super::image::{Image, lock};
 use super::node::Parsed;
 use crate::format::{Body, NO_FRAGMENT, StoredSize};
 use crate::{Error, FileExtent, FragmentReference, Table};
@@ -27,6 +27,9 @@ pub(super) fn extent(image: &Image, parsed: &Parsed) -> Result<FileExtent, Error
         }
         end = end.checked_add(u64::from(block.bytes())).ok_or_else(|| corrupt("data lies outside the data area"))?;
         blocks.push(block);
+    }
+    if count > 0 && !lock(&image.claims).claim_tail(parsed.position, parsed.tail, cursor.position()) {
+        return Err(corrupt("two inodes share a list of blocks"));
     }
     if end > file.start && (file.start < image.data.start || end > image.data.end) {
         return Err(corrupt("data lies outside the data area"));
@@ -130,12 +133,13 @@ impl FileReader {
     }
 
     fn tail(&self, wanted: usize) -> Result<Chunk, Error> {
-        let corrupt = |reason| Error::corrupt(Table::Fragments, self.offset, reason);
-        let fragment = self.extent.fragment.ok_or(corrupt("a file lacks its tail"))?;
+        let lacking = Error::corrupt(Table::Data, self.offset, "a file lacks its tail");
+        let fragment = self.extent.fragment.ok_or(lacking)?;
         let block = self.image.fragment(fragment.index)?;
         let end = fragment.offset as usize + wanted;
         if end > block.len() {
-            return Err(corrupt("a tail ends beyond its fragment block"));
+            let start = self.image.fragment_entry(fragment.index)?.start;
+            return Err(Error::corrupt(Table::Fragments, start, "a tail ends beyond its fragment block"));
         }
         Ok(Chunk::Tail { block, end })
     }

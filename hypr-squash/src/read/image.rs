@@ -174,15 +174,20 @@ impl Image {
     }
 
     /// The user or group id at this index.
-    pub(super) fn id(&self, index: u16) -> Result<u32, Error> {
-        let missing = || Error::corrupt(Table::Ids, 0, "an inode refers to an id that is not there");
-        self.ids.get(usize::from(index)).copied().ok_or_else(missing)
+    pub(super) fn id(&self, index: u16) -> Option<u32> {
+        self.ids.get(usize::from(index)).copied()
     }
 
     /// Where the export table says that an inode is; `None` when there is no such table.
     pub(super) fn export_reference(&self, number: u32) -> Result<Option<u64>, Error> {
         let Some(table) = &self.export_table else { return Ok(None) };
         table.entry(self, u64::from(number.wrapping_sub(1))).map(|bytes| Some(u64::from_le_bytes(bytes)))
+    }
+
+    /// An error about the entry of the export table for an inode, which names the block that it is in.
+    pub(super) fn export_error(&self, number: u32) -> Error {
+        let block = self.export_table.as_ref().and_then(|table| table.block_of(u64::from(number.wrapping_sub(1))));
+        Error::corrupt(Table::Export, block.unwrap_or(0), "an entry leads to another inode")
     }
 
     pub(super) fn fragment_entry(&self, index: u32) -> Result<FragmentEntry, Error> {

@@ -45,6 +45,12 @@ impl LookupTable {
         self.blocks.first().copied().unwrap_or(self.start)
     }
 
+    /// Byte offset in the image of the metadata block that holds an entry.
+    pub(super) fn block_of(&self, index: u64) -> Option<u64> {
+        let per_block = (METADATA_SIZE / self.entry_size.max(1)) as u64;
+        self.blocks.get(usize::try_from(index / per_block).ok()?).copied()
+    }
+
     /// The entry at `index`.
     pub(super) fn entry<const N: usize>(&self, image: &Image, index: u64) -> Result<[u8; N], Error> {
         debug_assert!(self.table.is_none() || N == self.entry_size, "entries have one size");

@@ -183,7 +183,17 @@ impl Reader {
         let Some(reference) = self.image.export_reference(number)? else { return Ok(None) };
         let node = Node::at(&self.image, reference)?;
         let found = (node.inode_number() == number).then_some(node);
-        found.ok_or(Error::corrupt(Table::Export, 0, "an entry leads to another inode")).map(Some)
+        found.ok_or_else(|| self.image.export_error(number)).map(Some)
+    }
+
+    /// The inode that a reference of another table leads to.
+    pub(crate) fn node_at(&self, reference: u64) -> Result<Node, Error> {
+        Node::at(&self.image, reference)
+    }
+
+    /// An error about the entry of the export table for an inode.
+    pub(crate) fn export_error(&self, number: u32) -> Error {
+        self.image.export_error(number)
     }
 
     /// Opens the content at a place that a node of this image told.

@@ -61,7 +61,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub(super) struct Parsed {
     pub(super) inode: Inode,
-    position: Position,
+    pub(super) position: Position,
     /// Where the part without a fixed size begins.
     pub(super) tail: Position,
 }
@@ -154,8 +154,8 @@ impl Node {
         let inode = &self.parsed.inode;
         Ok(Metadata {
             mode: inode.mode,
-            uid: self.image.id(inode.uid_index)?,
-            gid: self.image.id(inode.gid_index)?,
+            uid: self.id(inode.uid_index)?,
+            gid: self.id(inode.gid_index)?,
             mtime: i64::from(inode.mtime),
             xattrs: self.xattrs()?,
         })
@@ -169,11 +169,7 @@ impl Node {
         match (self.parsed.inode.xattr, &self.image.xattrs) {
             (NO_XATTRS, _) => Ok(Xattrs::new()),
             (index, Some(table)) => table.read(&self.image, index),
-            (_, None) => Err(Error::corrupt(
-                Table::Inodes,
-                self.image.inodes.start + self.parsed.position.block,
-                "an inode has extended attributes, the image has none",
-            )),
+            (_, None) => Err(self.corrupt("an inode has extended attributes, the image has none")),
         }
     }
 
@@ -278,11 +274,27 @@ impl Node {
         self.parsed.position.reference()
     }
 
-    /// The names in the index of a long directory.
-    pub(crate) fn indexed_names(&self) -> Result<Vec<Vec<u8>>, Error> {
-        let mut names = Vec::new();
-        self.search_index(|name, _| names.push(name))?;
-        Ok(names)
+    /// An error about this inode, which names the block of the table that it is in.
+    pub(crate) fn corrupt(&self, reason: &'static str) -> Error {
+        Error::corrupt(Table::Inodes, self.image.inodes.start + self.parsed.position.block, reason)
+    }
+
+    fn id(&self, index: u16) -> Result<u32, Error> {
+        self.image.id(index).ok_or_else(|| self.corrupt("an inode refers to an id that is not there"))
+    }
+
+    /// Checks that the index of a long directory leads to the entries that it names.
+    pub(crate) fn check_index(&self) -> Result<(), Error> {
+        let Body::Directory(directory) = &self.parsed.inode.body else { return Ok(()) };
+        let mut entries = Vec::new();
+        self.search_index(|name, index| entries.push((name, index)))?;
+        for (name, index) in entries {
+            let first = Listing::open_at(&self.image, directory, index)?.next()?;
+            if first.is_none_or(|first| first.name != name) {
+                return Err(self.corrupt("the index of a directory names an entry that is not there"));
+            }
+        }
+        Ok(())
     }
 
     /// The listing, from the last indexed place at or before `name`.
@@ -312,7 +324,11 @@ impl Node {
             let index = index.ok_or(corrupt)?;
             visit(cursor.bytes(index.name_length as usize)?, index);
         }
-        Ok(())
+        if lock(&self.image.claims).claim_tail(self.parsed.position, self.parsed.tail, cursor.position()) {
+            Ok(())
+        } else {
+            Err(self.corrupt("two inodes share a directory index"))
+        }
     }
 
     fn listing(&self) -> Result<Option<Listing<'_>>, Error> {

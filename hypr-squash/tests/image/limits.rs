@@ -46,6 +46,63 @@ fn a_directory_may_have_a_hundred_thousand_entries() {
 }
 
 #[test]
+fn names_and_targets_may_be_as_long_as_kernels_allow() {
+    let (name, target) = ([b'n'; 255], [b't'; 4095]);
+    let (file, _) = write(options(1), |writer| {
+        writer.add_symlink(&name, &metadata(0o777), &target).unwrap();
+        writer.add_directory(&[&[b'd'; 255][..], b"/", &name].concat(), &metadata(0o755)).unwrap();
+        let long = writer.add_directory(&[b'n'; 256], &metadata(0o755));
+        assert!(matches!(long, Err(Error::Path { .. })), "{long:?}");
+    });
+    let reader = open(&file);
+    let link = reader.lookup(&name).unwrap().unwrap();
+    assert_eq!(link.kind().unwrap(), hypr_squash::Kind::Symlink { target: target.to_vec() });
+    assert!(reader.lookup(&[&[b'd'; 255][..], b"/", &name].concat()).unwrap().is_some());
+    hypr_squash::verify(&reader).unwrap();
+}
+
+/// One header of a listing serves entries whose inode numbers differ by at most 32,767 from its own.
+#[test]
+fn links_to_inodes_far_away_are_listed() {
+    let (file, _) = write(options(2), |writer| {
+        writer.add_file(b"a/first", &metadata(0o644), &mut &b"first"[..]).unwrap();
+        for number in 0..70_000 {
+            writer.add_special(format!("b/{number:05}").as_bytes(), &metadata(0o600), Special::Fifo).unwrap();
+        }
+        writer.add_file(b"z/last", &metadata(0o644), &mut &b"last"[..]).unwrap();
+        // Next to each other in one listing: an inode from the beginning, its own, and some from afar.
+        writer.add_hard_link(b"z/first", b"a/first").unwrap();
+        for number in [0, 32_766, 32_767, 32_768, 65_535, 69_999] {
+            writer.add_hard_link(format!("z/{number}").as_bytes(), format!("b/{number:05}").as_bytes()).unwrap();
+        }
+    });
+    let reader = open(&file);
+    hypr_squash::verify(&reader).unwrap();
+    let number = |path: &str| reader.lookup(path.as_bytes()).unwrap().unwrap().inode_number();
+    assert_eq!(number("z/first"), number("a/first"));
+    for far in [0, 32_766, 32_767, 32_768, 65_535, 69_999] {
+        assert_eq!(number(&format!("z/{far}")), number(&format!("b/{far:05}")));
+    }
+    assert!(number("b/69999") - number("b/00000") > 65_535);
+}
+
+#[test]
+fn directories_of_every_count_come_back() {
+    for count in [0, 1, 255, 256, 257, 1000] {
+        let (file, _) = write(options(1), |writer| {
+            writer.add_directory(b"d", &metadata(0o755)).unwrap();
+            for number in 0..count {
+                writer.add_file(format!("d/{number:04}").as_bytes(), &metadata(0o644), &mut &b"x"[..]).unwrap();
+            }
+        });
+        let reader = open(&file);
+        let names: Vec<_> = reader.lookup(b"d").unwrap().unwrap().read_dir().unwrap();
+        assert!(names.iter().map(|(name, _)| name.clone()).eq((0..count).map(|n| format!("{n:04}").into_bytes())));
+        hypr_squash::verify(&reader).unwrap();
+    }
+}
+
+#[test]
 fn files_may_be_larger_than_four_gibibytes() {
     let hole = 4_u64 << 30;
     let (file, summary) = write(options(1), |writer| {
