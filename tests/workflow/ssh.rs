@@ -1,9 +1,6 @@
 //! SSH agents: what steps and git may ask of them, and what stays of that.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use hypr_tests::{Layer, Layout, Project, Run, Running, World};
 
@@ -106,13 +103,23 @@ fn what_is_no_agent_is_refused_before_the_first_step() {
     assert!(usage.contains("--ssh"), "{usage}");
 }
 
-/// A program in place of `ssh` that writes its arguments down and serves repositories of this machine.
+/// A program in place of `ssh` that writes its arguments down and serves repositories of this machine. The user
+/// `nobody` it lets in nowhere.
 fn fake_ssh(world: &World) -> PathBuf {
     let folder = world.path("bin");
     fs::create_dir_all(&folder).unwrap();
     let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$@\" >>'{}'\nfor last; do :; done\nGIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory \
-         GIT_CONFIG_VALUE_0='*' exec sh -c \"$last\"\n",
+        r#"#!/bin/sh
+printf '%s\n' "$@" >>'{}'
+while [ "$1" = -o ]; do shift 2; done
+case $1 in
+    -*) exit 1 ;;
+    nobody@*) echo "$1: Permission denied (publickey)." >&2; exit 255 ;;
+esac
+shift
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+exec sh -c "$*"
+"#,
         world.path("said").display()
     );
     let path = folder.join("ssh");
@@ -148,5 +155,7 @@ fn git_over_ssh_asks_the_default_agent() {
     assert_eq!(world.image("a").text_of("/r/file"), "content\n");
     let said = said(&["--ssh", &option]);
     assert!(said.contains(&format!("IdentityAgent=\"{}\"\n", socket.display())), "{said}");
-    assert!(Path::new(&socket).exists());
+    let refused = project.dockerfile("FROM scratch\nADD ssh://nobody@host/r /r/\n");
+    let error = world.build(&refused, ["-t", "b"]).env("PATH", &path).fails(1).error();
+    assert!(error.contains("ssh://nobody@host/r") && error.contains("--ssh"), "{error}");
 }

@@ -169,5 +169,13 @@ pub(super) fn failed(url: &str, error: &dyn std::error::Error) -> RemoteError {
         }
         next = cause.source();
     }
+    // The library's words for a server that wants to know who asks, when nobody told it.
+    if reason.contains("No credentials were returned") {
+        let way = match url.starts_with("ssh") {
+            true => "the server refuses access; add your key to an SSH agent and give it with `--ssh default`",
+            false => "the server wants a user and a password: `https://USER:PASSWORD@HOST/...`",
+        };
+        return RemoteError::Git { url: hide_password(url), reason: way.to_owned() };
+    }
     RemoteError::Git { url: hide_password(url), reason: hide_password(&reason.replace('\n', " ")) }
 }
