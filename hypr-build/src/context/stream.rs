@@ -41,7 +41,7 @@ pub(crate) fn receive(input: impl Read + Send, store: &Store) -> Result<Streamed
         return Err(ContextError::Compression(name));
     }
     let is_compressed = decompress::Compression::of(&start) != decompress::Compression::Plain;
-    let input = decompress::reader(Cursor::new(start).chain(input)).map_err(failed)?;
+    let input = decompress::bounded_reader(Cursor::new(start).chain(input)).map_err(failed)?;
     let mut input = BufReader::with_capacity(1 << 16, input);
     let start = peek(&mut input, HEADER).map_err(failed)?;
     let is_archive = is_compressed || is_header(&start);

@@ -3,7 +3,13 @@
 //! Media types are wrong often enough that clients of registries came to look at the bytes; what the image means to
 //! hold is settled by the digest of the decompressed content anyway.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Bytes that tell the format.
 const START: usize = 6;
@@ -65,6 +71,51 @@ pub(crate) fn reader<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Re
         }
         Compression::Plain => Box::new(input),
     })
+}
+
+/// The decompressed bytes of `input`, which fail where they become more than the default [`GrowthLimit`] allows for what
+/// was read of it.
+pub(crate) fn bounded_reader<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let taken = Arc::new(AtomicU64::new(0));
+    let inner = reader(Counted { inner: input, taken: Arc::clone(&taken) })?;
+    Ok(Box::new(Bounded { inner, taken, given: 0, limit: GrowthLimit::default() }))
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Fails once it has given more than its source may become.
+struct Bounded<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+    given: u64,
+    limit: GrowthLimit,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.given += count as u64;
+        let taken = self.taken.load(Ordering::Relaxed);
+        if self.given > self.limit.allowed(taken) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{taken} bytes become more than {}, which is the limit", self.limit.allowed(taken)),
+            ));
+        }
+        Ok(count)
+    }
 }
 
 /// How much a compressed stream may grow.
@@ -130,6 +181,16 @@ mod tests {
             assert_eq!(out, short);
         }
         Ok(())
+    }
+
+    #[test]
+    fn what_grows_too_much_is_stopped() {
+        let taken = Arc::new(AtomicU64::new(10));
+        for (given, fits) in [(1000, true), (3000, true), (3001, false)] {
+            let limit = GrowthLimit { floor: 2000, ratio: 300 };
+            let mut bounded = Bounded { inner: io::repeat(0).take(given), taken: Arc::clone(&taken), given: 0, limit };
+            assert_eq!(io::copy(&mut bounded, &mut io::sink()).is_ok(), fits, "{given}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     Solved, Solver,
     error::StepError,
-    ground::{Found, Ground, Owner},
+    ground::{Found, Ground, NEW_DIRECTORY, Owner},
     key,
     run::accounts,
 };
@@ -24,8 +24,15 @@ impl Solver {
                 if ground.find(&target)? == Found::Directory {
                     return ground.finish();
                 }
-                let user = accounts(ground.below())?.user(&user)?;
-                ground.directory(&target, Owner { uid: user.uid, gid: user.gid })?;
+                // As `--chown` has it: of a number alone, the group has the same.
+                let owner = match &*user {
+                    "" => Owner::ROOT,
+                    spec => {
+                        let (uid, gid) = accounts(ground.below())?.owner(spec)?;
+                        Owner { uid, gid }
+                    }
+                };
+                ground.directory(&target, owner, NEW_DIRECTORY)?;
                 ground.finish()
             })
             .await?;

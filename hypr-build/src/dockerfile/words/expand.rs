@@ -217,6 +217,12 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
             }),
             Some(':') => {
                 let modifier = self.next().ok_or_else(|| self.error(WordErrorKind::MissingBrace))?;
+                if matches!(modifier, '#' | '%') {
+                    // A pattern is cut off whether there is a value or not.
+                    let operator = self.text[operator..self.at].to_owned();
+                    self.at -= operator.len();
+                    return Err(self.error(WordErrorKind::Modifier(operator)));
+                }
                 self.modified(name, &self.text[operator..self.at], modifier)
             }
             Some(modifier @ ('+' | '-' | '?' | '#' | '%')) => {

@@ -100,7 +100,8 @@ impl Solver {
                     end_marker: tar::EndMarker::Optional,
                     ..tar::ReadOptions::default()
                 };
-                tar::unpack_into(&mut writer, decompress::reader(tree.open(&entry)?)?, &options).map_err(&failed)?;
+                tar::unpack_into(&mut writer, decompress::bounded_reader(tree.open(&entry)?)?, &options)
+                    .map_err(&failed)?;
                 let summary = writer.finish().map_err(&failed)?;
                 let named =
                     directories(decompress::reader(tree.open(&entry)?)?).map_err(|error| failed(error.into()))?;

@@ -52,9 +52,7 @@ impl Solver {
             ),
         };
         let placement = Placement {
-            sources: copy.sources.clone(),
             inline: copy.inline.clone(),
-            destination: copy.destination.clone(),
             chown: copy.chown.clone(),
             mode,
             exclude,
@@ -62,6 +60,7 @@ impl Solver {
             parents: copy.parents,
             remotes,
             unpacked,
+            ..Placement::new(copy.sources.clone(), copy.destination.clone())
         };
         let source_name = tree.as_ref().and_then(|tree| tree.name());
         let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());

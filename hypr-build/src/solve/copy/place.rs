@@ -11,7 +11,7 @@ use super::{
     super::{
         arrangement::{Arrangement, Content, Entry, FileSource},
         error::StepError,
-        ground::{Found, Ground, Owner, shown},
+        ground::{Found, Ground, NEW_DIRECTORY, Owner, shown},
         mode::Mode,
         run::accounts,
     },
@@ -36,6 +36,8 @@ pub(in super::super) struct Placement {
     pub(super) link: bool,
     /// `--parents`.
     pub(super) parents: bool,
+    /// Whether the destination becomes what the source is, in place of taking in what it holds.
+    pub(super) whole: bool,
     /// Sources that were fetched, by how they are written.
     pub(super) remotes: BTreeMap<String, Remote>,
     /// Archives among the sources by their path, and the trees they hold.
@@ -96,15 +98,21 @@ pub(super) struct Placing<'a> {
 impl Placement {
     /// Everything that is at `source`, as it is, to be called `name` in a layer of its own.
     pub(in super::super) fn whole(source: String, name: &str) -> Self {
+        Self { whole: true, ..Self::new(vec![source], format!("/{name}")) }
+    }
+
+    /// `sources` to `destination`, without any flags.
+    pub(super) fn new(sources: Vec<String>, destination: String) -> Self {
         Self {
-            sources: vec![source],
+            sources,
             inline: Vec::new(),
-            destination: format!("/{name}"),
+            destination,
             chown: None,
             mode: None,
             exclude: None,
             link: false,
             parents: false,
+            whole: false,
             remotes: BTreeMap::new(),
             unpacked: BTreeMap::new(),
         }
@@ -184,7 +192,7 @@ impl Placing<'_> {
             let (digest, size) = (Digest::of(&content), content.len() as u64);
             let metadata = Metadata { mode: 0o644, ..Metadata::default() };
             let content = Content::File { digest, size, source: FileSource::Inline(content) };
-            self.put(target, metadata, content)?;
+            self.put(target, metadata, content, Meeting::Source)?;
         }
         Ok(())
     }
@@ -216,21 +224,21 @@ impl Placing<'_> {
             let items = context::contents(&**tree, source, self.placement.exclude())?;
             return self.entries(tree, Meeting::Source, items, &target);
         }
-        // The contents go to the destination, which is a directory afterwards. One that the reference would have us
-        // make for a trailing slash is like any other that is missing; else it is the source's own.
-        if self.ground.find(target)? == Found::Nothing && !is_directory {
-            self.parents(target)?;
-        } else {
-            self.directory(target)?;
+        match self.placement.whole {
+            true => self.parents(target)?,
+            // The contents go to the destination, which is a directory afterwards: as it was, or like any that was
+            // missing. Nothing of the source's own permissions and times is taken over.
+            false => self.directory(target)?,
         }
         let items = context::contents(&**tree, source, self.placement.exclude())?;
         self.entries(tree, Meeting::Source, items, target)
     }
 
-    /// Unpacks over what is there: what the archive holds takes its place, with the archive's owners, modes and times.
-    /// Directories that it does not name itself are those that are there, through the image's links.
+    /// Unpacks over what is there: what the archive holds takes its place, with the archive's modes and times whatever
+    /// `--chmod` says, and its owners unless `--chown` does. Directories that it does not name itself are those that are
+    /// there, through the image's links, and the destination is none of its own.
     fn archive(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), StepError> {
-        self.directory(target)?;
+        self.directory_of_mode(target, NEW_DIRECTORY)?;
         self.replaces = true;
         // Where each directory of the archive came to be.
         let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::from([(Vec::new(), target.to_vec())]);
@@ -239,14 +247,17 @@ impl Placing<'_> {
                 Some(end) => (&entry.path[..end], &entry.path[end + 1..]),
                 None => (&b""[..], &entry.path[..]),
             };
+            if entry.path.is_empty() {
+                continue;
+            }
             let parent = places.get(parent).map_or(target, Vec::as_slice);
             let mut path = join(parent, name);
             if entry.is_directory() {
                 if !archive.names(&entry.path) {
-                    if !name.is_empty() && self.ground.arranged(&path).is_none() {
+                    if self.ground.arranged(&path).is_none() {
                         path = self.ground.resolve_bytes(&path)?;
                     }
-                    self.directory(&path)?;
+                    self.directory_of_mode(&path, NEW_DIRECTORY)?;
                     places.insert(entry.path.clone(), path);
                     continue;
                 }
@@ -293,7 +304,7 @@ impl Placing<'_> {
                 }
             };
             let metadata = entry.metadata(tree.xattrs(entry)?);
-            self.put(path, metadata, content)?;
+            self.put(path, metadata, content, meeting)?;
         }
         Ok(())
     }
@@ -317,7 +328,14 @@ impl Placing<'_> {
         Ok(target.to_vec())
     }
 
-    fn put(&mut self, path: Vec<u8>, mut metadata: Metadata, content: Content) -> Result<(), StepError> {
+    /// Places one entry, with the permissions that the flags ask for.
+    fn put(
+        &mut self,
+        path: Vec<u8>,
+        mut metadata: Metadata,
+        content: Content,
+        meeting: Meeting,
+    ) -> Result<(), StepError> {
         self.release_names(&path);
         match (self.ground.find(&path)?, &content) {
             (Found::Other, Content::Directory) if !self.replaces => return Err(StepError::NotDirectory(shown(&path))),
@@ -327,6 +345,7 @@ impl Placing<'_> {
         }
         // Docker keeps the bits of a symbolic link as they are.
         if let Some(mode) = &self.placement.mode
+            && meeting == Meeting::Source
             && !matches!(content, Content::Symlink(_))
         {
             metadata.mode = mode.apply(metadata.mode, matches!(content, Content::Directory));
@@ -375,11 +394,17 @@ impl Placing<'_> {
         self.links.clear();
     }
 
+    /// Makes what is missing of a directory, with the owner and mode that the flags ask for.
     pub(super) fn directory(&mut self, path: &[u8]) -> Result<(), StepError> {
+        let mode = self.placement.mode.as_ref().map_or(NEW_DIRECTORY, |mode| mode.apply(NEW_DIRECTORY, true));
+        self.directory_of_mode(path, mode)
+    }
+
+    fn directory_of_mode(&mut self, path: &[u8], mode: u16) -> Result<(), StepError> {
         let owner = self.owner.unwrap_or(Owner::ROOT);
         match self.placement.link {
-            true => self.ground.directory_replacing(path, owner),
-            false => self.ground.directory(path, owner),
+            true => self.ground.directory_replacing(path, owner, mode),
+            false => self.ground.directory(path, owner, mode),
         }
     }
 
