@@ -55,7 +55,8 @@ pub(crate) fn shared() -> Arc<Buildah> {
 
 impl Build for Buildah {
     fn passes_over(&self, case: &Case) -> Option<String> {
-        case.buildah.clone()
+        let served = case.is_served().then(|| "its sources are served by the test itself".to_owned());
+        case.buildah.clone().or(served)
     }
 
     fn build(&self, case: &Case) -> Result<Outcome, String> {

@@ -79,14 +79,25 @@ impl Case {
         fs::read(self.folder.join("Dockerfile")).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
+    /// Whether it needs a server.
+    pub(crate) fn is_served(&self) -> bool {
+        ["served.txt", "repository.txt"].iter().any(|list| self.folder.join(list).exists())
+    }
+
     /// Makes the build context in a new folder, and the Dockerfile in it.
     pub(crate) fn write_context(&self, to: &Path) {
+        self.write_files("context.txt", to);
+        fs::write(to.join("Dockerfile"), self.dockerfile()).expect("a file in the context");
+    }
+
+    /// Makes the files that one of the case's lists names in a new folder; false if there is no such list.
+    pub(crate) fn write_files(&self, list: &str, to: &Path) -> bool {
         fs::create_dir(to).expect("a new folder");
-        let lines = fs::read_to_string(self.folder.join("context.txt")).unwrap_or_default();
-        for line in lines.lines().filter(|line| !line.is_empty()) {
+        let lines = fs::read_to_string(self.folder.join(list));
+        for line in lines.iter().flat_map(|lines| lines.lines()).filter(|line| !line.is_empty()) {
             entry::make(line, to).unwrap_or_else(|error| panic!("{}: {line:?}: {error}", self.name));
         }
-        fs::write(to.join("Dockerfile"), self.dockerfile()).expect("a file in the context");
+        lines.is_ok()
     }
 
     /// Writes what was built as what is expected.

@@ -6,9 +6,10 @@
 //! -rw-r--r-- 0:0 /app/b sha256:0123456789ab 4096 bytes
 //! hrw-r--r-- 0:0 /app/c = /app/a
 //! lrwxrwxrwx 0:0 /app/d -> a
+//! prw-r--r-- 0:0 /app/e
 //! ```
 //!
-//! In a context there is no owner, and a time may follow the path: `@1700000000`.
+//! In a context there is no owner, and a time may follow the path: `@1700000000`. A letter `s` there is a socket.
 
 use std::{
     fs,
@@ -30,6 +31,7 @@ pub(crate) enum Kind {
     /// Another name of a file that was listed before.
     Same(String),
     Symlink(String),
+    Fifo,
     Other(&'static str),
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn line(path: &str, mode: u32, owner: (u32, u32), kind: &Kind) -> Str
         Kind::File(content) => ('-', format!(" {}", shown(content))),
         Kind::Same(first) => ('h', format!(" = {first}")),
         Kind::Symlink(target) => ('l', format!(" -> {target}")),
+        Kind::Fifo => ('p', String::new()),
         Kind::Other(what) => ('?', format!(" {what}")),
     };
     let mode = if letter == 'l' { 0o777 } else { mode };
@@ -92,6 +95,12 @@ pub(crate) fn make(line: &str, root: &Path) -> io::Result<()> {
         'l' => return symlink(content.strip_prefix("-> ").ok_or_else(malformed)?, &full),
         'h' => return fs::hard_link(root.join(content.strip_prefix("= ").ok_or_else(malformed)?), &full),
         // Strings in JSON have the escapes that a content needs.
+        'p' => {
+            let mode = rustix::fs::Mode::from_raw_mode(bits);
+            rustix::fs::mknodat(rustix::fs::CWD, &full, rustix::fs::FileType::Fifo, mode, 0)?;
+        }
+        // The name stays when nobody listens any more.
+        's' => drop(std::os::unix::net::UnixListener::bind(&full)?),
         '-' if content.starts_with('"') => fs::write(&full, serde_json::from_str::<String>(content)?)?,
         '-' if content.starts_with("hex:") => fs::write(&full, hex(&content[4..]).ok_or_else(malformed)?)?,
         _ => return Err(malformed()),

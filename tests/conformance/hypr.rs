@@ -10,7 +10,7 @@ use std::{
 };
 
 use hypr_build::{Builder, Isolation};
-use hypr_squash::{Kind, Overlay, Reader};
+use hypr_squash::{Kind, Overlay, Reader, Special};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -18,6 +18,7 @@ use crate::{
     Build, Outcome, Shared, bases,
     case::Case,
     entry::{self, line},
+    served::Served,
 };
 
 pub(crate) struct Hypr {
@@ -49,6 +50,10 @@ impl Build for Hypr {
         let context = folder.path().join("context");
         case.write_context(&context);
         let mut builder = self.builder(&context);
+        let served = Served::start(case, folder.path());
+        for (name, url) in served.addresses() {
+            builder = builder.build_arg(name, url);
+        }
         for option in &case.options {
             builder = with_option(builder, option, &context);
         }
@@ -125,6 +130,7 @@ fn list(squashfs: &Path) -> BTreeMap<String, String> {
         let kind = match node.kind().expect("a readable inode") {
             Kind::Directory => entry::Kind::Directory,
             Kind::Symlink { target } => entry::Kind::Symlink(String::from_utf8_lossy(&target).into_owned()),
+            Kind::Special(Special::Fifo) => entry::Kind::Fifo,
             Kind::Special(_) => entry::Kind::Other("special"),
             Kind::File { .. } => {
                 let same = node.identity().and_then(|id| first_names.insert(id, path.clone()).map(|first| (id, first)));

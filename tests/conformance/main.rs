@@ -10,6 +10,7 @@ mod case;
 mod config;
 mod entry;
 mod hypr;
+mod served;
 mod table;
 
 use std::{
