@@ -217,13 +217,13 @@ impl<'t, 'l, 'v> Expander<'t, 'l, 'v> {
             }),
             Some(':') => {
                 let modifier = self.next().ok_or_else(|| self.error(WordErrorKind::MissingBrace))?;
-                if matches!(modifier, '#' | '%') {
-                    // A pattern is cut off whether there is a value or not.
-                    let operator = self.text[operator..self.at].to_owned();
-                    self.at -= operator.len();
-                    return Err(self.error(WordErrorKind::Modifier(operator)));
+                let written = &self.text[operator..self.at];
+                // A pattern is cut off whether there is a value or not, so it takes no colon.
+                if matches!(modifier, '+' | '-' | '?') {
+                    return self.modified(name, written, modifier);
                 }
-                self.modified(name, &self.text[operator..self.at], modifier)
+                self.at = operator;
+                Err(self.error(WordErrorKind::Modifier(written.to_owned())))
             }
             Some(modifier @ ('+' | '-' | '?' | '#' | '%')) => {
                 self.modified(name, &self.text[operator..self.at], modifier)
