@@ -2,6 +2,9 @@
 
 mod errors;
 mod forms;
+mod harness;
 mod limits;
 mod properties;
 mod syntax;
+
+use crate::dockerfile;

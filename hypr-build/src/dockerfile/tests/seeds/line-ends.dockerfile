@@ -1,0 +1,9 @@
+﻿# escape=\
+FROM a
+RUN b \
+  c
+# d
+COPY <<E /f
+g
+E
+LABEL h="i"
