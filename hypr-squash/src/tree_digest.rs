@@ -48,6 +48,9 @@ pub fn content_digest(reader: &Reader, volatile_from: Option<i64>) -> Result<Dig
     Ok(hasher.finish())
 }
 
+/// Bytes that are hashed at once.
+const GATHERED: usize = 64 << 10;
+
 /// Takes the entries of a tree in walk order.
 #[derive(Debug)]
 pub(crate) struct TreeHasher {
@@ -128,7 +131,8 @@ impl TreeHasher {
         self.flush();
     }
 
-    pub(crate) fn finish(&self) -> Digest {
+    pub(crate) fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
         self.hasher.finalize()
     }
 
@@ -137,8 +141,11 @@ impl TreeHasher {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Hashes what has gathered once it is enough to be hashed many chunks at a time.
     fn flush(&mut self) {
-        self.hasher.update(&self.buffer);
-        self.buffer.clear();
+        if self.buffer.len() >= GATHERED {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
     }
 }

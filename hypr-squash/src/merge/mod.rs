@@ -23,6 +23,7 @@ pub use prefix::Prefix;
 use stored::{Stored, Stretch};
 use survey::Survey;
 
+use crate::write::Described;
 use crate::{Digest, Error, Options, Overlay, Reader, Summary, Writer};
 
 /// How [`merge`] makes an image.
@@ -148,7 +149,9 @@ fn merge_some(
         let content = writer.add_content(&file.path, &mut file.inode.open()?)?;
         writer.fill(file.entered, content);
     }
-    let mut summary = writer.finish()?;
+    // What stands for digests is of no use to anybody else.
+    let described = if equality == Equality::Stored { Described::No } else { Described::Yes };
+    let mut summary = writer.finish_with(described)?;
     summary.recompressed = (0..).zip(copied).filter(|(_, copied)| !**copied).map(|(layer, _)| layer).collect();
     Ok((summary, stretches))
 }

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use super::Summary;
 use super::committer::Ledger;
 use super::contents::{Content, Contents, Data};
 use super::fragments::Origin;
@@ -15,6 +14,7 @@ use super::metadata_writer::{MetadataWriter, write_lookup_table};
 use super::output::Output;
 use super::tree::{Body, Inode, InodeIndex, Tree};
 use super::xattr_table::XattrTable;
+use super::{Described, Summary};
 use crate::format::{
     self, DirectoryBody, FileBody, InodeType, NO_FRAGMENT, NO_TABLE, Position, StoredSize, Superblock,
 };
@@ -30,6 +30,7 @@ pub(super) struct Finish<'a> {
     pub(super) xattrs: &'a [Xattrs],
     pub(super) ledger: &'a Ledger,
     pub(super) fragments: Vec<FragmentEntry>,
+    pub(super) described: Described,
     /// What compressed all blocks, if one encoder did.
     pub(super) encoder: Option<String>,
     /// Byte offset in the image of the first data.
@@ -75,7 +76,10 @@ impl Finish<'_> {
         let (_, id_table) = write_lookup_table(&mut output, codec, &entries)?;
         let xattr_table = xattrs.finish(&mut output)?;
 
-        let (content_digest, entries, live) = self.describe(&numbering);
+        let (content_digest, entries, live) = match self.described {
+            Described::Yes => self.describe(&numbering),
+            Described::No => (Digest::from_bytes([0; 32]), Vec::new(), data_end - self.data_start),
+        };
         let block_size = self.options.block_size;
         let mut flags = format::flags::DUPLICATES | format::flags::EXPORTABLE;
         if super::has_compressor_options(codec) {

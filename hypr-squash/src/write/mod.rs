@@ -104,6 +104,13 @@ pub struct Summary {
     pub(crate) groups: Vec<ChainingValue>,
 }
 
+/// Whether a summary has a content digest, an index and the number of dead bytes, which take a walk over the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Described {
+    Yes,
+    No,
+}
+
 impl Writer {
     /// Begins an image in an empty file that is open for reading and writing.
     ///
@@ -203,7 +210,11 @@ impl Writer {
     ///
     /// # Errors
     /// Fails when the image cannot be written or exceeds a limit of the format.
-    pub fn finish(mut self) -> Result<Summary, Error> {
+    pub fn finish(self) -> Result<Summary, Error> {
+        self.finish_with(Described::Yes)
+    }
+
+    pub(crate) fn finish_with(mut self, described: Described) -> Result<Summary, Error> {
         self.contents.fragments.close(&self.contents.lending, &mut self.pipeline)?;
         let (output, ledger) = self.pipeline.finish()?;
         let origins = self.contents.fragments.origins().iter().enumerate();
@@ -221,6 +232,7 @@ impl Writer {
             xattrs: &self.xattrs,
             ledger: &ledger,
             data_start: self.data_start,
+            described,
             encoder: (!self.is_foreign).then(|| self.options.encoder()),
         };
         finish.write(output)

@@ -99,9 +99,9 @@ impl Output {
         self.flush()?;
         let groups = (length - head) / GROUP as u64;
         let copiers = Copiers { source, offset: offset + head, target: self.flushed, groups, threads: self.copiers };
-        copiers.run(|bytes, group| {
+        copiers.run(|bytes, groups| {
             self.file.write_all_at(bytes, self.flushed).map_err(Error::io("write the image"))?;
-            self.hasher.push(group);
+            groups.iter().for_each(|group| self.hasher.push(*group));
             self.flushed += bytes.len() as u64;
             Ok(())
         })?;

@@ -1,0 +1,7 @@
+//! A hostile sidecar index.
+//!
+//! `cargo +nightly fuzz run index --features libfuzzer` in the folder of the crate.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hypr_squash_fuzz::index(bytes));
