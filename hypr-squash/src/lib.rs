@@ -54,7 +54,7 @@ pub use extent::{FileExtent, FragmentReference};
 pub use extract::{Denied, ExtractOptions, Extracted, OverlayNames, Owners, extract, extract_overlay};
 pub use format::{CompressionId, FragmentEntry, StoredSize};
 pub use index::{Entry as IndexEntry, Index};
-pub use merge::{MergeOptions, Prefix, StoredSummary, merge, merge_over, merge_stored, recompress};
+pub use merge::{MergeOptions, Prefix, merge, merge_over, merge_stored, recompress};
 pub use metadata::{Metadata, Special, Xattrs};
 pub use options::{BlockSize, Codec, Options};
 pub use overlay::Overlay;
@@ -62,7 +62,7 @@ pub use read::{FileReader, FileType, Info, Kind, Node, Piece, Reader, Walk};
 pub use source::{DirectoryOptions, DirectoryStats, pack_directory};
 pub use tree_digest::content_digest;
 pub use verify::{Report, verify};
-pub use write::{FileInfo, Summary, Writer};
+pub use write::{FileInfo, StoredSummary, Summary, Writer};
 
 /// A BLAKE3 digest.
 pub type Digest = blake3::Hash;

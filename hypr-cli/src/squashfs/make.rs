@@ -32,12 +32,15 @@ pub(super) fn pack(arguments: &PackArgs) -> Result<(), Failure> {
                 true => pack_archive(&mut writer, arguments.whiteouts.unwrap_or(WhiteoutsArg::None), loss)?,
                 false => pack_directory(&mut writer, &arguments.source, loss)?,
             };
-            let summary = writer.finish().map_err(cannot_make())?;
-            Ok((summary, warnings))
+            let index = match arguments.index {
+                true => Some(writer.finish().map_err(cannot_make())?.index),
+                false => writer.finish_without_index().map(|_| None).map_err(cannot_make())?,
+            };
+            Ok((index, warnings))
         })
-        .map(|(summary, warnings)| {
+        .map(|(index, warnings)| {
             warnings.iter().for_each(warn_of);
-            arguments.index.then_some(summary.index)
+            index
         })
     })
 }

@@ -23,7 +23,7 @@ pub use prefix::Prefix;
 use stored::{Stored, Stretch};
 use survey::Survey;
 
-use crate::write::Described;
+use crate::write::{Described, StoredSummary};
 use crate::{Digest, Error, Options, Overlay, Reader, Summary, Writer};
 
 /// How [`merge`] makes an image.
@@ -79,29 +79,7 @@ pub fn merge_over(
 /// As [`merge`].
 pub fn merge_stored(layers: &[Arc<Reader>], out: File, options: &MergeOptions) -> Result<StoredSummary, Error> {
     let (summary, _) = merge_some(layers, &copied_from(layers, options), Equality::Stored, None, out, options)?;
-    Ok(StoredSummary {
-        file_digest: summary.file_digest,
-        bytes: summary.bytes,
-        bytes_used: summary.bytes_used,
-        inodes: summary.inodes,
-        recompressed: summary.recompressed,
-    })
-}
-
-/// What is known of an image of [`merge_stored`], which never saw the contents of its files.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct StoredSummary {
-    /// BLAKE3 of all bytes of the file.
-    pub file_digest: Digest,
-    /// Bytes of the file, padding included.
-    pub bytes: u64,
-    /// Bytes of the file without padding.
-    pub bytes_used: u64,
-    /// Number of inodes.
-    pub inodes: u32,
-    /// Layers that were read and compressed again, by their place in the stack; the others were copied from.
-    pub recompressed: Vec<usize>,
+    Ok(summary.into())
 }
 
 /// As [`merge`], but compresses everything anew, also where a layer has the codec and block size of the result: for

@@ -99,6 +99,12 @@ impl Contents {
         self.finish_long(long, pipeline)
     }
 
+    /// Gives up what only serves to find contents.
+    pub(super) fn forget(&mut self) {
+        self.by_digest = HashMap::new();
+        self.prefixes = HashMap::new();
+    }
+
     /// The content with this digest, counted as a duplicate.
     pub(super) fn find(&mut self, size: u64, digest: &Digest) -> Option<u32> {
         let found = *self.by_digest.get(digest)?;

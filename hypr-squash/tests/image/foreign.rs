@@ -99,7 +99,7 @@ fn what_is_not_squashfs_is_told_apart() {
     let mut version = bytes.clone();
     version[28] = 3;
     assert_eq!(message(&version), "squashfs version 3.0 is not supported, only 4.0 is");
-    let mut xz = bytes;
-    xz[20] = 4;
-    assert_eq!(message(&xz), "squashfs compression xz is not supported");
+    let mut lzo = bytes;
+    lzo[20] = 3;
+    assert_eq!(message(&lzo), "squashfs compression lzo is not supported");
 }

@@ -1,10 +1,28 @@
 //! The limits of the format, from both sides.
 
+use std::fs::File;
 use std::io::Read;
 
 use hypr_squash::{Error, Metadata, Piece, Special, Writer, Xattrs};
 
-use crate::support::{metadata, noise, open, options, tree, write};
+use crate::oracles::{Mount, is_root};
+use crate::support::{file_bytes, metadata, noise, open, options, skipped, tree, write};
+
+/// Has the kernel look up paths of an image.
+fn assert_kernel_finds<'a>(image: &File, paths: impl IntoIterator<Item = (&'a str, u32)>) {
+    if !is_root() {
+        skipped("mounting needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    std::fs::write(&path, file_bytes(image)).unwrap();
+    let mount = Mount::new(&path, folder.path().join("mounted")).unwrap();
+    for (path, inode) in paths {
+        let found = std::os::unix::fs::MetadataExt::ino(&mount.0.join(path).symlink_metadata().unwrap());
+        assert_eq!(found, u64::from(inode), "{path}");
+    }
+}
 
 #[test]
 fn ids_up_to_65535_fit_and_one_more_is_refused() {
@@ -17,7 +35,9 @@ fn ids_up_to_65535_fit_and_one_more_is_refused() {
     let (file, _) = write(options(1), |writer| fill(writer, 65_535));
     let reader = open(&file);
     assert_eq!(reader.info().ids, 65_535);
-    assert_eq!(reader.lookup(b"65534").unwrap().unwrap().metadata().unwrap().uid, 65_534);
+    let last = reader.lookup(b"65534").unwrap().unwrap();
+    assert_eq!(last.metadata().unwrap().uid, 65_534);
+    assert_kernel_finds(&file, [("65534", last.inode_number())]);
     let mut writer = Writer::create(tempfile::tempfile().unwrap(), options(1)).unwrap();
     fill(&mut writer, 65_536);
     let error = writer.finish().unwrap_err();
@@ -41,6 +61,9 @@ fn a_directory_may_have_a_hundred_thousand_entries() {
         assert!(reader.lookup(name(number).as_bytes()).unwrap().is_some(), "{number}");
     }
     assert!(reader.lookup(b"some/entry-1").unwrap().is_none());
+    let number = |path: &str| reader.lookup(path.as_bytes()).unwrap().unwrap().inode_number();
+    let paths = ["some/entry-000000", "some/entry-054321", "some/entry-099999", "some/entry-0", "zzz"];
+    assert_kernel_finds(&file, paths.map(|path| (path, number(path))));
     assert_eq!(reader.root().child(b"some").unwrap().unwrap().read_dir().unwrap().len(), 100_001);
     assert_eq!(reader.lookup(b"zzz").unwrap().unwrap().nlink(), 2);
 }
@@ -84,6 +107,8 @@ fn links_to_inodes_far_away_are_listed() {
         assert_eq!(number(&format!("z/{far}")), number(&format!("b/{far:05}")));
     }
     assert!(number("b/69999") - number("b/00000") > 65_535);
+    let paths = ["z/first", "z/last", "z/32767", "z/32768", "z/69999", "b/69999"];
+    assert_kernel_finds(&file, paths.map(|path| (path, number(path))));
 }
 
 #[test]

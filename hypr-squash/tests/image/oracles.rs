@@ -157,11 +157,17 @@ pub(crate) fn assert_same(found: &Tree, expected: &Tree, who: &str) {
     assert_eq!(found.len(), expected.len(), "{who}");
 }
 
-const CODECS: [Codec; 3] = [Codec::Zstd { level: 3 }, Codec::Lz4, Codec::Gzip { level: 6 }];
+const CODECS: &[Codec] = &[
+    Codec::Zstd { level: 3 },
+    Codec::Lz4,
+    Codec::Gzip { level: 6 },
+    #[cfg(feature = "xz")]
+    Codec::Xz { level: 6 },
+];
 
 #[test]
 fn the_kernel_sees_the_same_tree() {
-    for codec in CODECS {
+    for &codec in CODECS {
         let image = Image::new(Options { codec, ..options(2) }, everything);
         let Some(mount) = Mount::new(&image.path(), image.target()) else { return };
         assert_same(&disk_tree(&mount.0), &image.expected, "kernel");
@@ -175,7 +181,7 @@ fn the_kernel_sees_the_same_tree() {
 
 #[test]
 fn unsquashfs_extracts_the_same_tree() {
-    for codec in CODECS {
+    for &codec in CODECS {
         let image = Image::new(Options { codec, block_size: BlockSize::MIN, ..options(2) }, everything);
         let (path, target) = (image.path(), image.target());
         let mut arguments = vec![OsStr::new("-no-progress"), OsStr::new("-d"), target.as_os_str(), path.as_os_str()];

@@ -138,6 +138,38 @@ fn no_byte_of_a_deleted_file_is_left() {
     }
 }
 
+/// As above, where blocks are compressed: every one of them is decompressed, and there is nothing between them.
+#[test]
+fn no_block_holds_what_was_deleted() {
+    let secret = noise(7, 32);
+    let text = |seed: u64, size: usize| -> Vec<u8> { noise(seed, size).iter().map(|byte| b'a' + byte % 8).collect() };
+    let holds = |bytes: &[u8]| bytes.windows(32).any(|window| window == secret);
+    for (size, at) in [(200, 50), (5000, 4000), (131_072, 131_040), (400_000, 200_000)] {
+        let mut content = text(size as u64, size);
+        content[at..at + 32].copy_from_slice(&secret);
+        let lower = image(|writer| {
+            for number in 0..30_usize {
+                let path = format!("d/k{number}");
+                writer.add_file(path.as_bytes(), &metadata(0o644), &mut &text(number as u64, 900 * number)[..])?;
+            }
+            writer.add_file(b"d/k15-secret", &metadata(0o600), &mut &content[..]).map(drop)
+        });
+        let upper = image(|writer| writer.add_special(b"d/k15-secret", &metadata(0), WHITEOUT));
+        for keep_whiteouts in [false, true] {
+            let options = MergeOptions { keep_whiteouts, ..MergeOptions::default() };
+            let (reader, _, _) = merged(&[lower.clone(), upper.clone()], &options);
+            assert_all_live(&reader);
+            assert!((0..reader.info().fragments).all(|index| !holds(&reader.fragment(index).unwrap())));
+            for entry in reader.walk() {
+                let (path, node) = entry.unwrap();
+                let mut read = Vec::new();
+                std::io::Read::read_to_end(&mut node.open().unwrap(), &mut read).unwrap();
+                assert!(!holds(&read), "{}", path.escape_ascii());
+            }
+        }
+    }
+}
+
 #[test]
 fn equal_files_of_different_layers_are_stored_once() {
     let content = noise(3, 400_000);
