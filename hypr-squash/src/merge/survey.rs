@@ -69,7 +69,14 @@ impl Survey {
             let (path, node) = visit?;
             surveyor.visit(path, &node, &mut open)?;
         }
-        Ok(surveyor.survey)
+        let mut survey = surveyor.survey;
+        if equality == Equality::Stored && can_copy.contains(&false) {
+            // What is compressed again is found by its true digest, and must not meet one that an index made up.
+            for Copied { layer, extent, digest } in &mut survey.copied {
+                *digest = Keys::place_key(*layer, extent);
+            }
+        }
+        Ok(survey)
     }
 }
 

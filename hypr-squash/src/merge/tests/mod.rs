@@ -327,6 +327,16 @@ fn an_index_that_calls_different_files_equal_does_no_harm() {
     let reader = std::sync::Arc::new(crate::Reader::open(file).unwrap());
     assert_eq!(listing(&one(&reader)), listing(&Overlay::new(layers.to_vec())));
     assert!(summary.bytes_used < 2 * 300_900 + 900 + 4096, "what is really equal is stored once");
+
+    // What is compressed again does have the content that the index claims for another file.
+    let (other, _) = image_with(Options { codec: Codec::Lz4, ..Options::default() }, |writer| {
+        writer.add_file(b"other", &metadata(0o644), &mut &noise(1, 300_000)[..]).map(drop)
+    });
+    let layers = [layers[1].clone(), other];
+    let file = tempfile::tempfile().unwrap();
+    crate::merge_stored(&layers, file.try_clone().unwrap(), &MergeOptions::default()).unwrap();
+    let reader = std::sync::Arc::new(crate::Reader::open(file).unwrap());
+    assert_eq!(listing(&one(&reader)), listing(&Overlay::new(layers.to_vec())));
 }
 
 #[test]
