@@ -1,6 +1,6 @@
 //! What a build tells while it runs: typed events for whoever draws them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -114,6 +114,15 @@ pub enum Event {
         /// The bytes as they came; not always whole lines, not always UTF-8.
         #[serde(serialize_with = "lossy")]
         bytes: Vec<u8>,
+    },
+    /// A step wrote so much that no more of it is shown.
+    Clipped {
+        /// The step.
+        step: StepInfo,
+        /// Bytes that were shown.
+        shown: u64,
+        /// The file that has all of it; `None` when it could not be made.
+        log: Option<PathBuf>,
     },
     /// A step was carried out.
     Finished {

@@ -70,7 +70,7 @@ struct Row<'a> {
 
 impl ImagesArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let images = self.root.open()?.map_or(Ok(Vec::new()), |store| store.images())?;
+        let images = self.root.look()?.map_or(Ok(Vec::new()), |store| store.images())?;
         let named: BTreeSet<_> =
             images.iter().filter(|image| image.name.is_some()).map(|image| image.manifest.id).collect();
         let rows: Vec<Row<'_>> = images
@@ -108,7 +108,7 @@ impl ImageCommand {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Inspect { name, root } => {
-                let manifest = root.open()?.map_or(Err(no_image(&name)), |store| find(&store, &name))?;
+                let manifest = root.look()?.map_or(Err(no_image(&name)), |store| find(&store, &name))?;
                 stdout::line(&serde_json::to_string_pretty(&manifest)?)
             }
         }

@@ -21,7 +21,12 @@ impl RootArg {
         Ok(resolve_root(self.root.as_deref())?)
     }
 
-    /// Opens the store if there is one: a command that only looks makes none.
+    /// Opens the store if there is one, to look at it.
+    pub(crate) fn look(&self) -> Result<Option<Store>, Failure> {
+        Ok(Store::open_to_look(&self.path()?)?)
+    }
+
+    /// Opens the store if there is one: a command that only removes makes none.
     pub(crate) fn open(&self) -> Result<Option<Store>, Failure> {
         let path = self.path()?;
         Ok(if path.exists() { Some(Store::open(&path)?) } else { None })

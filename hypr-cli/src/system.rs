@@ -58,7 +58,7 @@ impl SystemCommand {
 }
 
 fn df(format: Format, root: &RootArg) -> Result<(), Failure> {
-    let rows = root.open()?.map_or(Ok(Vec::new()), |store| store.usage())?;
+    let rows = root.look()?.map_or(Ok(Vec::new()), |store| store.usage())?;
     if format == Format::Json {
         return stdout::line(&serde_json::to_string_pretty(&rows)?);
     }

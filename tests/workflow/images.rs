@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hypr_tests::World;
+use hypr_tests::{Run, World, announce, is_root};
 use serde_json::{Value, json};
 
 fn scratch(world: &World, content: &str, flags: &[&str]) {
@@ -109,4 +109,26 @@ fn the_store_is_where_the_flag_says() {
     let json = world.hypr(["image", "inspect", "a"]).args(flags).ok().json();
     assert!(json["squashfs"]["path"].as_str().is_some_and(|path| path.starts_with(flags[1])), "{json:#}");
     world.hypr(["image", "inspect", "a"]).fails(1);
+}
+
+#[test]
+fn a_store_on_a_read_only_file_system_can_be_looked_at() {
+    if !is_root() {
+        announce("skipped: only root can mount");
+        return;
+    }
+    let world = World::with_busybox();
+    let program = world.program_for_everyone();
+    let run = |command: &str| {
+        let script = format!(
+            "mount --bind \"$HYPR_ROOT\" \"$HYPR_ROOT\" && mount -o remount,bind,ro \"$HYPR_ROOT\" && exec \"$0\" {command}"
+        );
+        Run::new("unshare").args(["-m", "sh", "-c", &script]).args([&program]).env("HYPR_ROOT", world.store())
+    };
+    assert!(run("images").ok().out().contains("busybox"));
+    assert!(run("image inspect busybox").ok().out().contains("\"squashfs\""));
+    assert!(run("system df").ok().out().contains("Images"));
+    run("rmi busybox").fails(1);
+    run("system prune --force").fails(1);
+    world.image("busybox");
 }

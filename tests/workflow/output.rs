@@ -83,3 +83,21 @@ fn warnings_and_messages_do_not_mix_with_results() {
     assert_eq!(finished.err(), "");
     world.hypr(["images", "--format", "json"]).ok().json();
 }
+
+#[test]
+fn output_without_measure_is_shown_in_part_and_kept_whole() {
+    let world = World::with_busybox();
+    let project = world.project("FROM busybox\nRUN seq 1 600000; echo the end >&2\n");
+    let finished = world.build(&project, ["-t", "a", "--progress", "plain"]).ok();
+    let text = finished.err();
+    assert!(text.contains("| 1000\n") && !text.contains("| 599999\n"), "the beginning is shown");
+    let clipped = text.lines().find(|line| line.contains("not shown; all of it is in ")).expect("a word on the rest");
+    let log = std::fs::read_to_string(clipped.split("all of it is in ").nth(1).unwrap()).unwrap();
+    assert_eq!(log.lines().filter(|line| *line != "the end").count(), 600_000);
+    assert!(log.starts_with("1\n2\n") && log.contains("\n600000\n") && log.contains("the end\n"));
+    let plain = world.build(&world.project("FROM busybox\nRUN seq 1 1000\n"), ["-t", "b", "--progress", "plain"]).ok();
+    assert!(!plain.err().contains("not shown"), "{plain}");
+    assert_eq!(std::fs::read_dir(world.store().join("logs")).unwrap().count(), 1);
+    world.hypr(["system", "prune", "--force"]).ok();
+    assert_eq!(std::fs::read_dir(world.store().join("logs")).unwrap().count(), 0);
+}

@@ -31,6 +31,8 @@ const TIME_IS_OVER: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::T
 pub(crate) struct Session<S> {
     stream: S,
     body: Vec<u8>,
+    /// When the time of the process is over, the capture of its changes included.
+    deadline: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
@@ -39,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// # Errors
     /// Fails when the agent does not answer, or not in this protocol's version.
     pub(crate) async fn open(stream: S) -> Result<Self, ExecutorError> {
-        let mut session = Self { stream, body: vec![0; MAX_REPORT] };
+        let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline: None };
         match session.receive(Instant::now() + PATIENCE).await? {
             Some(Report::Hello(protocol::VERSION)) => Ok(session),
             Some(Report::Hello(version)) => {
@@ -98,12 +100,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             Some(Report::Started) => {}
             _ => return Err(out_of_order()),
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let end = self.forward(mounts, io);
-        match deadline {
-            None => end.await,
-            Some(deadline) => timeout_at(deadline, end).await.unwrap_or(Err(TIME_IS_OVER)),
-        }
+        self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        in_time(self.deadline, self.forward(mounts, io)).await
     }
 
     async fn forward(&mut self, mounts: &[Mount], io: &mut dyn StepIo) -> Result<Exited, ExecutorError> {
@@ -138,13 +136,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         }
     }
 
-    /// Has the changes captured and passes them to `io`.
+    /// Has the changes captured and passes them to `io`, in what is left of the process's time.
     ///
     /// # Errors
-    /// [`ExecutorError::Changes`] when `io` does not take them; other errors as the agent reports them.
+    /// [`ExecutorError::Changes`] when `io` does not take them, [`ExecutorError::Limit`] when the time is over; other
+    /// errors as the agent reports them.
     pub(crate) async fn capture(&mut self, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::Capture).await?;
-        self.take_changes(io.changes()).await
+        in_time(self.deadline, self.take_changes(io.changes())).await
     }
 
     /// Has the changes below the mount of this number captured and passes them to `io`.
@@ -153,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// As [`capture`](Self::capture).
     pub(crate) async fn capture_mount(&mut self, number: usize, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::CaptureMount(u32::try_from(number).unwrap_or(u32::MAX))).await?;
-        self.take_changes(io.mount_changes(number)).await
+        in_time(self.deadline, self.take_changes(io.mount_changes(number))).await
     }
 
     async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
@@ -169,6 +168,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn receive(&mut self, deadline: Instant) -> Result<Option<Report>, ExecutorError> {
         let late = |_| lost(format!("its agent said nothing for {} seconds", PATIENCE.as_secs()));
         timeout_at(deadline, read(&mut self.stream, &mut self.body)).await.map_err(late)?
+    }
+}
+
+/// What `work` comes to before the time is over.
+async fn in_time<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, ExecutorError>>,
+) -> Result<T, ExecutorError> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(TIME_IS_OVER)),
     }
 }
 

@@ -11,18 +11,18 @@ use async_trait::async_trait;
 use hypr_squash::{Options, Summary, Writer, tar};
 use tokio::{io::AsyncWrite, net::unix::pipe, task::JoinHandle};
 
-use super::error::StepError;
+use super::{error::StepError, shown::Shown};
 use crate::{
     executor::StepIo,
-    progress::{Event, ProgressSink, StepInfo, Stream},
+    progress::{ProgressSink, StepInfo, Stream},
     secret::{Redactor, Sought, Watched},
     store::{PendingLayer, Store},
 };
 
 /// A step's output goes to the sink, its changes through a pipe to a thread that packs them.
 pub(super) struct Io {
-    step: StepInfo,
-    sink: Arc<dyn ProgressSink>,
+    /// Where what the step writes goes.
+    shown: Shown,
     /// Of both streams.
     redactors: [Redactor; 2],
     changes: pipe::Sender,
@@ -48,8 +48,7 @@ impl Io {
     ) -> Result<(Self, Packing), StepError> {
         let (changes, packing) = Packing::start(store, volatile_from, sought)?;
         let io = Self {
-            step: step.clone(),
-            sink: sink.clone(),
+            shown: Shown::new(step, sink, store),
             redactors: [0, 1].map(|_| Redactor::new(sought.clone())),
             changes,
             mounts: BTreeMap::new(),
@@ -67,13 +66,7 @@ impl Io {
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) {
         let bytes = self.redactors[stream as usize].feed(bytes);
-        self.show(stream, bytes);
-    }
-
-    fn show(&self, stream: Stream, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.sink.event(Event::Output { step: self.step.clone(), stream, bytes });
-        }
+        self.shown.take(stream, bytes);
     }
 }
 
@@ -82,7 +75,7 @@ impl Drop for Io {
     fn drop(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = self.redactors[stream as usize].rest();
-            self.show(stream, rest);
+            self.shown.take(stream, rest);
         }
     }
 }

@@ -11,6 +11,7 @@ mod mode;
 mod mounts;
 mod readers;
 mod run;
+mod shown;
 mod stack;
 mod user;
 mod workdir;

@@ -16,7 +16,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Folders made when a store is created, parents first, with their modes.
-    pub(super) const FOLDERS: [(&str, u32); 12] = [
+    pub(super) const FOLDERS: [(&str, u32); 13] = [
         ("layers", 0o755),
         ("images", 0o755),
         ("cache", 0o755),
@@ -24,6 +24,7 @@ impl Layout {
         ("cache/context", 0o755),
         ("cache/mounts", 0o755),
         ("blobs/sha256", 0o755),
+        ("logs", 0o700),
         ("spare", 0o700),
         ("unpacked", 0o700),
         ("merged", 0o755),

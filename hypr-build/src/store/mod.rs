@@ -6,6 +6,7 @@
 //!   images/<blake3>.squashfs            immutable
 //!   images/<name>/_tags/<tag>.json      what a name points at
 //!   images/_ids/<sha256>.json           images without a name
+//!   logs/<random>.log                   output of steps that was too long to be shown
 //!   spare/<blake3>.squashfs             images that nothing names, to be overwritten by the next that begin alike
 //!   cache/steps/<key>.json              what a step produced
 //!   cache/context/<id>                  digests of the files of a build context
@@ -98,6 +99,26 @@ impl Store {
         Self::open_with(root, FileLock::shared)
     }
 
+    /// Opens the store to look at what it holds; `None` when there is none. Nothing is written, so that a store on a
+    /// read-only file system, or of somebody else, will do; what wants to write fails.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_look(root: &Path) -> Result<Option<Self>, StoreError> {
+        let unusable = |source| StoreError::Unusable { root: root.to_owned(), source };
+        let layout = Layout::new(std::path::absolute(root).map_err(unusable)?);
+        let path = layout.lock();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(error)),
+        };
+        check_version(&file, root)?;
+        let lock = FileLock::shared(file, &path)?;
+        let (leftovers, work) = (Vec::new(), Mutex::new(None));
+        Ok(Some(Self { inner: Arc::new(Inner { layout, leftovers, work, _lock: lock }) }))
+    }
+
     /// Opens the store for an operation that no build may see half-done, such as pruning.
     ///
     /// # Errors
@@ -115,22 +136,14 @@ impl Store {
         let unusable = |source| StoreError::Unusable { root: root.to_owned(), source };
         let layout = Layout::new(std::path::absolute(root).map_err(unusable)?);
         let path = layout.lock();
-        let mut file = match open_lock(&path) {
+        let file = match open_lock(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create(&layout).and_then(|()| open_lock(&path)).map_err(unusable)?
             }
             Err(error) => return Err(unusable(error)),
         };
-        let mut version = [0; 64];
-        let length = file.read(&mut version).map_err(unusable)?;
-        if &version[..length] != VERSION.as_bytes() {
-            return Err(StoreError::Version {
-                root: root.to_owned(),
-                found: String::from_utf8_lossy(&version[..length]).trim_end().to_owned(),
-                expected: VERSION.trim_end(),
-            });
-        }
+        check_version(&file, root)?;
         let lock = lock(file, &path)?;
         let leftovers = match work::clean(&layout.folder("tmp")) {
             Ok(leftovers) => leftovers,
@@ -175,6 +188,11 @@ impl Store {
         WorkDir::create(&self.folder("tmp")?)
     }
 
+    /// A path for the output of a step.
+    pub(crate) fn new_log(&self) -> Result<PathBuf, StoreError> {
+        Ok(self.folder("logs")?.join(format!("{:016x}.log", random())))
+    }
+
     /// The digest index of the build context `id`: the file's bytes, if there is one.
     pub(crate) fn context_index(&self, id: &Digest) -> Option<Vec<u8>> {
         fs::read(self.layout().context_index(id)).ok()
@@ -205,6 +223,19 @@ impl Store {
         };
         Ok(Arc::clone(work))
     }
+}
+
+fn check_version(mut file: &File, root: &Path) -> Result<(), StoreError> {
+    let mut version = [0; 64];
+    let length = file.read(&mut version).map_err(|source| StoreError::Unusable { root: root.to_owned(), source })?;
+    if &version[..length] == VERSION.as_bytes() {
+        return Ok(());
+    }
+    Err(StoreError::Version {
+        root: root.to_owned(),
+        found: String::from_utf8_lossy(&version[..length]).trim_end().to_owned(),
+        expected: VERSION.trim_end(),
+    })
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

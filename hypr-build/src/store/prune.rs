@@ -152,7 +152,7 @@ impl Prune<'_> {
                 remove_if_there(&unit.path)?;
                 self.pruned.steps += 1;
             }
-            What::CacheMount | What::Context | What::Blob => match fs::symlink_metadata(&unit.path) {
+            What::CacheMount | What::Context | What::Blob | What::Log => match fs::symlink_metadata(&unit.path) {
                 Ok(metadata) if metadata.is_dir() => {
                     remove_tree(&unit.path).map_err(|error| StoreError::io("remove", &unit.path, error))?;
                 }

@@ -27,7 +27,7 @@ pub enum UsageKind {
     CacheMounts,
     /// What came from registries, as it came, and configurations of images.
     Blobs,
-    /// What executors and merges made for themselves: layers as directories, files to be written over.
+    /// What else builds left: layers as directories, files to be written over, logs.
     Helpers,
 }
 
@@ -71,6 +71,8 @@ pub(super) enum What {
     Blob,
     /// A file to be written over.
     Spare(Digest),
+    /// The output of a step.
+    Log,
     /// A layer as a directory, or a merged one.
     Tree,
 }
@@ -129,7 +131,7 @@ impl Store {
             let layers = caches::read_record(&path).map(|cache| cache.layers).unwrap_or_default();
             units.extend(unit(What::CacheMount, path, layers.iter().map(|layer| layer.file).collect()));
         }
-        for (folder, what) in [("cache/context", What::Context), ("blobs/sha256", What::Blob)] {
+        for (folder, what) in [("cache/context", What::Context), ("blobs/sha256", What::Blob), ("logs", What::Log)] {
             for (_, path) in entries(&layout.folder(folder))? {
                 units.extend(unit(what.clone(), path, Vec::new()));
             }
@@ -171,7 +173,7 @@ impl Inventory {
                 What::CacheMount => UsageKind::CacheMounts,
                 What::Step | What::Context => UsageKind::BuildCache,
                 What::Blob => UsageKind::Blobs,
-                What::Spare(_) | What::Tree => UsageKind::Helpers,
+                What::Spare(_) | What::Tree | What::Log => UsageKind::Helpers,
             };
             for layer in &unit.layers {
                 let holder = holders.entry(*layer).or_insert(kind);

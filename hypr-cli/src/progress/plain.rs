@@ -92,6 +92,13 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             let layer = layer.map(|layer| format!(", {}", size(layer.size))).unwrap_or_default();
             format!("{} done in {:.2} s{layer}", label(step), duration.as_secs_f64())
         }
+        Event::Clipped { step, shown, log } => {
+            let rest = match log {
+                Some(path) => format!("all of it is in {}", printable(&path.display().to_string())),
+                None => "the rest is lost".to_owned(),
+            };
+            format!("{} wrote more than {}, which is not shown; {rest}", label(step), size(*shown))
+        }
         Event::Failed { step } => format!("{} FAILED", label(step)),
         Event::Pulling { image, layer, state: PullState::Started { size: bytes } } => {
             let short: String = layer.chars().take(19).collect();

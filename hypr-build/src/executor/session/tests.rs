@@ -150,6 +150,29 @@ async fn time_counts_from_the_start_of_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_capture_of_changes_counts() {
+    let exited = Report::Exited(Exited { status: 0, cpu_micros: 0 });
+    let frames = [Report::Hello(protocol::VERSION), Report::Started, exited].map(|report| report.encode());
+    let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+    theirs.write_all(&frames.concat()).await.unwrap();
+    let mut session = Session::open(ours).await.unwrap();
+    let begin = Instant::now();
+    let mut kept = Kept::default();
+    session.follow(Some(Duration::from_secs(5)), &[], &mut kept).await.unwrap();
+    let agent = async {
+        // Changes without an end.
+        loop {
+            theirs.write_all(&Report::Changes(vec![0; 100]).encode()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let error =
+        tokio::select! { result = session.capture(&mut kept) => result.unwrap_err(), () = agent => unreachable!() };
+    assert!(matches!(error, ExecutorError::Limit { exceeded: Exceeded::Time, status: None }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_says_nothing_is_given_up() {
     let (ours, _theirs) = tokio::io::duplex(64);
     let error = Session::open(ours).await.unwrap_err();
