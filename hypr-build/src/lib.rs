@@ -12,6 +12,8 @@ mod error;
 #[cfg(feature = "build")]
 pub mod executor;
 #[cfg(feature = "build")]
+mod http;
+#[cfg(feature = "build")]
 pub mod image;
 pub mod lint;
 #[cfg(feature = "build")]

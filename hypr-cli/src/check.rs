@@ -140,6 +140,10 @@ fn check_text(report: &CheckReport) -> String {
             "note: the configuration of `{image}` is not at hand; uses of its variables are not checked"
         );
     }
+    // What is wrong besides is told by the error.
+    if report.error.is_some() {
+        return text;
+    }
     text.push_str(&match report.findings.len() {
         0 => "Check complete, no warnings found.\n".to_owned(),
         1 => "Check complete, 1 warning has been found!\n".to_owned(),

@@ -223,3 +223,32 @@ fn nothing_of_the_machine_is_read_as_a_repository() {
     let error = world.hypr(["build", &address]).fails(1).error();
     assert!(error.contains("file://"), "{error}");
 }
+
+#[test]
+fn gits_own_protocol_is_spoken() {
+    let world = World::new();
+    let repository = Repository::new(&world, "r");
+    repository.file("file", "one\n").commit();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("git://{}/r.git/.git", listener.local_addr().unwrap());
+    let folder = world.path("repositories");
+    let serving = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let connection = || std::os::fd::OwnedFd::from(stream.try_clone().unwrap());
+        // What a super-server would start.
+        let status = std::process::Command::new("git")
+            .args(["-c", "safe.directory=*", "daemon", "--inetd", "--export-all", "--base-path"])
+            .arg(&folder)
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "safe.directory")
+            .env("GIT_CONFIG_VALUE_0", "*")
+            .stdin(connection())
+            .stdout(connection())
+            .status();
+        status.unwrap()
+    });
+    let project = world.project(&format!("FROM scratch\nADD {url}#main /r/\n"));
+    world.build(&project, ["-t", "a"]).ok();
+    assert_eq!(world.image("a").text_of("/r/file"), "one\n");
+    serving.join().unwrap();
+}

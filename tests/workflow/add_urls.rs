@@ -238,3 +238,22 @@ fn copy_takes_no_url() {
         assert!(error.error().contains("ADD does"), "{source}");
     }
 }
+
+#[test]
+fn a_proxy_of_the_environment_is_asked_unless_the_host_is_excepted() {
+    let world = World::new();
+    let proxy = Server::start(|request| Response::ok(format!("{}\n", request.target)));
+    let project = world.project("FROM scratch\nADD http://hypr.invalid/file /\n");
+    world.build(&project, ["-t", "a"]).env("HTTP_PROXY", proxy.url("")).ok();
+    assert_eq!(world.image("a").text_of("/file"), "http://hypr.invalid/file\n");
+    let excepted = world.build(&project, ["-t", "b"]).env("HTTP_PROXY", proxy.url("")).env("NO_PROXY", "hypr.invalid");
+    let error = excepted.fails(1).error();
+    assert!(error.contains("cannot reach http://hypr.invalid/file"), "{error}");
+    assert_eq!(proxy.requests().len(), 1);
+    // This machine needs no proxy.
+    let server = hello();
+    let project = world.project(&format!("FROM scratch\nADD {} /\n", server.url("/file")));
+    world.build(&project, ["-t", "c"]).env("HTTP_PROXY", proxy.url("")).ok();
+    assert_eq!(world.image("c").text_of("/file"), "hello\n");
+    assert_eq!(proxy.requests().len(), 1);
+}

@@ -103,9 +103,17 @@ impl Reader<'_> {
             (Some(image), Some(word), Some(name), None) if word.eq_ignore_ascii_case("as") => {
                 (image, Some(word), Some(name))
             }
-            _ => {
+            (_, second, third, fourth) => {
+                // The first word that is too much, or that something is missing after.
+                let is_as = second.as_ref().is_some_and(|word| word.eq_ignore_ascii_case("as"));
+                let place = if is_as { fourth.or(third).or(second) } else { second };
                 let hint = "write `FROM IMAGE` or `FROM IMAGE AS NAME`".to_owned();
-                return Err(self.wrong_arguments("either one or three arguments").with_hint(Some(hint)));
+                let error = self.wrong_arguments("either one or three arguments");
+                let error = place.map_or(error, |place| {
+                    let expected = "either one or three arguments";
+                    self.error(&place, ErrorKind::WrongArguments { instruction: self.keyword.name(), expected })
+                });
+                return Err(error.with_hint(Some(hint)));
             }
         };
         if let Some(name) = name.as_ref().filter(|name| !is_stage_name(name)) {

@@ -16,7 +16,6 @@ mod pull;
 mod reference;
 mod source;
 
-pub(crate) use self::source::is_this_machine;
 pub use self::{
     base::{base_image, from_manifest},
     config::{Healthcheck, History, ImageConfig, InvalidConfig, ProcessConfig, RootFs},

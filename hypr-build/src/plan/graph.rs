@@ -2,12 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::mode::Mode;
 use crate::{
     executor::Network,
     image::Platform,
     progress::StepInfo,
     remote::{Location, Wanted},
 };
+
+/// `--chmod`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chmod {
+    /// As written, variables expanded.
+    pub(crate) written: String,
+    pub(crate) mode: Mode,
+}
 
 /// Identifies a step within its graph: its place in [`Graph::steps`].
 pub(crate) type StepId = usize;
@@ -227,7 +236,7 @@ pub(crate) struct Copy {
     /// Absolute; ends with a slash where the Dockerfile says that it is a directory.
     pub(crate) destination: String,
     pub(crate) chown: Option<String>,
-    pub(crate) chmod: Option<String>,
+    pub(crate) chmod: Option<Chmod>,
     /// What is left out, relative to each source.
     pub(crate) exclude: Vec<String>,
     /// `--link`: the layer does not look at what it stands on.

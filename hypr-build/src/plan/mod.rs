@@ -10,6 +10,7 @@ mod expand;
 mod from;
 mod graph;
 mod history;
+mod mode;
 mod mount;
 mod order;
 mod outline;
@@ -40,6 +41,7 @@ pub(crate) use self::{
     graph::{
         Copy, Files, Graph, ImageRequest, Mount, MountKind, Operation, Origin, Run, Sharing, Step, Unpack, Workdir,
     },
+    mode::Mode,
     outline::description,
     variables::BuildArgs,
 };

@@ -1,5 +1,7 @@
 //! `RUN --mount`: its options, as the Dockerfile reference has them under "RUN --mount".
 
+use std::ops::Range;
+
 use super::{
     error::{PlanError, Problem},
     expand::Words,
@@ -7,7 +9,7 @@ use super::{
     path,
 };
 use crate::{
-    dockerfile::{self, Spanned},
+    dockerfile::{self, Span, Spanned},
     ssh::DEFAULT_AGENT,
 };
 
@@ -33,15 +35,28 @@ const KEYS: [&str; 19] = [
     "gid",
     "env",
 ];
+/// What can be mounted.
+const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
+/// The names of the option that says where.
+const TARGETS: [&str; 3] = ["target", "dst", "destination"];
+/// What stands before the options.
+const FLAG: &str = "--mount=";
 /// Where a secret is found that names no target.
 const SECRETS: &str = "/run/secrets/";
 /// Where an SSH agent is found whose mount names no target, with its number among them.
 const SSH_AGENTS: &str = "/run/buildkit/ssh_agent.";
 
-/// A mount's options, in their order: names in lower case, and values where there are any.
+/// A mount's options, in their order.
 pub(super) struct Options<'a> {
     word: &'a Spanned<String>,
-    fields: Vec<(String, Option<String>)>,
+    fields: Vec<Field>,
+}
+
+/// One of them: its name in lower case, its value if there is any, and where it stands.
+struct Field {
+    name: String,
+    value: Option<String>,
+    span: Span,
 }
 
 impl<'a> Options<'a> {
@@ -50,9 +65,17 @@ impl<'a> Options<'a> {
     /// # Errors
     /// Fails on an option that there is not, and on one that lacks its value.
     pub(super) fn read(word: &'a Spanned<String>) -> Result<Self, PlanError> {
-        let wrong = |reason: String| Problem::Mount(reason).at(word.span);
+        let unclosed = || Problem::Mount("a quote in --mount is not closed".to_owned()).at(word.span);
+        // What is written within a flag is as long as its value, unless it goes on in another line.
+        let value_start = word.span.end.saturating_sub(word.value.len());
+        let is_on_one_line = value_start.checked_sub(FLAG.len()) == Some(word.span.start);
         let mut fields = Vec::new();
-        for field in split(&word.value).ok_or_else(|| wrong("a quote in --mount is not closed".to_owned()))? {
+        for (field, range) in split(&word.value).ok_or_else(unclosed)? {
+            let span = match is_on_one_line {
+                true => Span::new(value_start + range.start, value_start + range.end),
+                false => word.span,
+            };
+            let wrong = |reason: String| Problem::Mount(reason).at(span);
             let (name, value) = match field.split_once('=') {
                 Some((name, value)) => (name.trim().to_ascii_lowercase(), Some(value.to_owned())),
                 None => (field.trim().to_ascii_lowercase(), None),
@@ -65,7 +88,7 @@ impl<'a> Options<'a> {
             if value.is_none() && !is_flag {
                 return Err(wrong(format!("the option `{name}` of --mount needs a value: `{name}=...`")));
             }
-            fields.push((name, value));
+            fields.push(Field { name, value, span });
         }
         Ok(Self { word, fields })
     }
@@ -93,12 +116,15 @@ impl<'a> Options<'a> {
         let kind = self.value(words, &["type"])?.unwrap_or_else(|| "bind".to_owned());
         let only = |types: &[&str], keys: &[&str]| match self.name_of(keys) {
             Some(key) if !types.contains(&kind.as_str()) => {
-                Err(self.wrong(format!("a mount of type {kind} has no option `{key}`; it is for {}", types.join(", "))))
+                let reason = format!("a mount of type {kind} has no option `{key}`; it is for {}", types.join(", "));
+                Err(self.wrong_in(keys, reason))
             }
             _ => Ok(()),
         };
-        if !["bind", "cache", "tmpfs", "secret", "ssh"].contains(&kind.as_str()) {
-            return Err(self.wrong(format!("{kind:?} is no type of mount; there are bind, cache, tmpfs, secret, ssh")));
+        if !TYPES.contains(&kind.as_str()) {
+            let hint = dockerfile::nearest(&kind, TYPES).map(|kind| format!("; did you mean `{kind}`?"));
+            let hint = hint.unwrap_or_else(|| format!("; there are {}", TYPES.join(", ")));
+            return Err(self.wrong_in(&["type"], format!("{kind:?} is no type of mount{hint}")));
         }
         only(&["cache"], &["sharing"])?;
         only(&["tmpfs"], &["size"])?;
@@ -109,7 +135,7 @@ impl<'a> Options<'a> {
         only(&["bind", "cache", "secret"], &["source", "src"])?;
         only(&["bind", "cache"], &["readonly", "ro", "readwrite", "rw"])?;
 
-        let target = self.value(words, &["target", "dst", "destination"])?.filter(|target| !target.is_empty());
+        let target = self.value(words, &TARGETS)?.filter(|target| !target.is_empty());
         let source = self.value(words, &["source", "src"])?;
         let id = self.value(words, &["id"])?.filter(|id| !id.is_empty());
         let absolute = |target: &str| path::absolute(cwd, target);
@@ -138,7 +164,8 @@ impl<'a> Options<'a> {
                     Some("private") => Sharing::Private,
                     Some("locked") => Sharing::Locked,
                     Some(other) => {
-                        return Err(self.wrong(format!("sharing={other} is none of shared, private, locked")));
+                        let reason = format!("sharing={other} is none of shared, private, locked");
+                        return Err(self.wrong_in(&["sharing"], reason));
                     }
                 };
                 let id = id.unwrap_or_else(|| target.clone());
@@ -175,18 +202,20 @@ impl<'a> Options<'a> {
             }
         };
         if mount.target == "/" {
-            return Err(self.wrong("nothing can be mounted over the root: choose another target".to_owned()));
+            let reason = "nothing can be mounted over the root: choose another target".to_owned();
+            return Err(self.wrong_in(&TARGETS, reason));
         }
         if let Some(own) = ["/proc", "/sys", "/dev"].iter().find(|own| below(&mount.target, own)) {
-            return Err(self.wrong(format!("{own} is the sandbox's own: nothing can be mounted at {}", mount.target)));
+            let reason = format!("{own} is the sandbox's own: nothing can be mounted at {}", mount.target);
+            return Err(self.wrong_in(&TARGETS, reason));
         }
         if mount.target.len() > 4000 {
-            return Err(self.wrong("the target is longer than a path may be".to_owned()));
+            return Err(self.wrong_in(&TARGETS, "the target is longer than a path may be".to_owned()));
         }
         if let MountKind::Cache { id, .. } = &mut mount.kind
             && id.contains('\0')
         {
-            return Err(self.wrong("an id has no zero bytes".to_owned()));
+            return Err(self.wrong_in(&["id"], "an id has no zero bytes".to_owned()));
         }
         Ok(mount)
     }
@@ -195,14 +224,20 @@ impl<'a> Options<'a> {
         Problem::Mount(reason).at(self.word.span)
     }
 
+    /// What is wrong with the last option that has one of these names.
+    fn wrong_in(&self, keys: &[&str], reason: String) -> PlanError {
+        let field = self.fields.iter().rev().find(|field| keys.contains(&field.name.as_str()));
+        Problem::Mount(reason).at(field.map_or(self.word.span, |field| field.span))
+    }
+
     /// The name under which the first of `keys` was given.
     fn name_of(&self, keys: &[&str]) -> Option<&str> {
-        self.fields.iter().map(|(name, _)| name.as_str()).find(|name| keys.contains(name))
+        self.fields.iter().map(|field| field.name.as_str()).find(|name| keys.contains(name))
     }
 
     fn last(&self, keys: &[&str]) -> Option<&str> {
-        let field = self.fields.iter().rev().find(|(name, _)| keys.contains(&name.as_str()));
-        field.and_then(|(_, value)| value.as_deref())
+        let field = self.fields.iter().rev().find(|field| keys.contains(&field.name.as_str()));
+        field.and_then(|field| field.value.as_deref())
     }
 
     /// The value that was given last, variables expanded.
@@ -218,7 +253,7 @@ impl<'a> Options<'a> {
         match self.value(words, keys)?.map(|value| value.to_ascii_lowercase()).as_deref() {
             None | Some("true" | "1" | "t") => Ok(Some(true)),
             Some("false" | "0" | "f") => Ok(Some(false)),
-            Some(other) => Err(self.wrong(format!("{}={other} is neither true nor false", keys[0]))),
+            Some(other) => Err(self.wrong_in(keys, format!("{}={other} is neither true nor false", keys[0]))),
         }
     }
 
@@ -227,7 +262,7 @@ impl<'a> Options<'a> {
         let limit = if radix == 8 { 0o7777 } else { u32::MAX - 1 };
         match u32::from_str_radix(&value, radix).ok().filter(|number| *number <= limit) {
             Some(number) => Ok(Some(number)),
-            None => Err(self.wrong(format!("{}={value} is no number that fits there", keys[0]))),
+            None => Err(self.wrong_in(keys, format!("{}={value} is no number that fits there", keys[0]))),
         }
     }
 
@@ -244,7 +279,9 @@ impl<'a> Options<'a> {
             _ => 64,
         };
         let bytes = digits.trim().parse::<u64>().ok().filter(|_| shift < 64).and_then(|n| n.checked_mul(1 << shift));
-        bytes.filter(|bytes| *bytes > 0).ok_or_else(|| self.wrong(format!("size={text} is no size such as 64m")))
+        bytes
+            .filter(|bytes| *bytes > 0)
+            .ok_or_else(|| self.wrong_in(&["size"], format!("size={text} is no size such as 64m")))
     }
 }
 
@@ -257,25 +294,29 @@ fn below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The fields of a line of comma-separated values; one in double quotes may hold commas, and a doubled quote is one.
-/// `None` when a quote is not closed.
-fn split(line: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
+/// The fields of a line of comma-separated values, and where they stand in it; one in double quotes may hold commas, and
+/// a doubled quote is one. `None` when a quote is not closed.
+fn split(line: &str) -> Option<Vec<(String, Range<usize>)>> {
+    let mut fields = vec![(String::new(), 0..0)];
     let mut is_quoted = false;
-    let mut rest = line.chars().peekable();
-    while let Some(c) = rest.next() {
-        let field = fields.last_mut()?;
+    let mut rest = line.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        let (field, range) = fields.last_mut()?;
         match c {
-            '"' if is_quoted && rest.peek() == Some(&'"') => {
+            '"' if is_quoted && rest.peek().is_some_and(|(_, next)| *next == '"') => {
                 rest.next();
                 field.push('"');
             }
             '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => fields.push(String::new()),
+            ',' if !is_quoted => {
+                range.end = at;
+                fields.push((String::new(), at + 1..at + 1));
+            }
             c => field.push(c),
         }
     }
-    fields.retain(|field| !field.trim().is_empty());
+    fields.last_mut()?.1.end = line.len();
+    fields.retain(|(field, _)| !field.trim().is_empty());
     (!is_quoted).then_some(fields)
 }
 
@@ -336,6 +377,26 @@ mod tests {
             MountKind::Tmpfs { size: Some(0x20_0000) }
         ));
         assert_eq!(mount("\"type=tmpfs\",\"target=/a,b\"").unwrap().target, "/a,b");
+    }
+
+    #[test]
+    fn what_is_wrong_is_pointed_at() {
+        for (text, part) in [
+            ("type=cahce,target=/a", "type=cahce"),
+            ("type=cache,taget=/a", "taget=/a"),
+            ("type=cache,target=/a,sharing=all,id=x", "sharing=all"),
+            ("type=tmpfs,\"target=/,\",size=1x", "size=1x"),
+            ("type=tmpfs,target=/proc", "target=/proc"),
+            ("type=cache,target", "target"),
+        ] {
+            let source = format!("--mount={text}");
+            let word = Spanned::new(text.to_owned(), Span::new(0, source.len()));
+            let budget = Budget::new();
+            let words = Words::new(Escape::default(), &budget, |_| None);
+            let read = Options::read(&word).and_then(|options| options.mount(&words, "/", None, 0));
+            let span = read.unwrap_err().span.unwrap();
+            assert_eq!(&source[span.start..span.end], part, "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     variables::{BuildArgs, Scope, is_proxy},
 };
 use crate::{
-    dockerfile::{self, Script as Written, Span},
+    dockerfile::{self, Script as Written},
     executor::Network,
     image::ProcessConfig,
     ssh::SSH_AUTH_SOCK,
@@ -26,9 +26,9 @@ impl Builder<'_, '_> {
         task: &Task<'_>,
         run: &dockerfile::Run,
     ) -> Result<(), PlanError> {
-        let not_yet = |what: &str, span: Span| Err(Problem::NotYet(what.to_owned()).at(task.span(span)));
         if let Some(device) = run.devices.first() {
-            return not_yet("RUN --device", device.span);
+            let message = "--device is refused: no sandbox of this version gives a step a device of the host";
+            return Err(Problem::NotAllowed(message.to_owned()).at(task.span(device.span)));
         }
         let words = self.words(state, task);
         if let Some(security) = &run.security {

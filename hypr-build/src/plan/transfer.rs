@@ -6,7 +6,8 @@ use super::{
     budget,
     error::{PlanError, Problem},
     expand::Words,
-    graph::{Copy, Files, Operation, Origin, Unpack},
+    graph::{Chmod, Copy, Files, Operation, Origin, Unpack},
+    mode::Mode,
     path,
     stage::{Builder, State},
     stages::{Source, Task},
@@ -139,7 +140,7 @@ impl Builder<'_, '_> {
         }
         let mut words = vec![name.to_owned()];
         words.extend(copy.chown.iter().map(|owner| format!("--chown={owner}")));
-        words.extend(copy.chmod.iter().map(|mode| format!("--chmod={mode}")));
+        words.extend(copy.chmod.iter().map(|chmod| format!("--chmod={}", chmod.written)));
         words.extend(copy.sources.iter().map(|source| hide_password(source)));
         words.extend(copy.inline.iter().map(|(name, _)| format!("<<{name}")));
         words.push(shown.to_owned());
@@ -183,13 +184,22 @@ impl Transfer<'_> {
             return Err(Problem::DestinationNotDirectory(destination).at(span));
         }
         let optional = |word: Option<&Spanned<String>>| word.map(|word| words.word(word)).transpose();
+        let chmod = match (optional(self.chmod)?.filter(|mode| !mode.is_empty()), self.chmod) {
+            (Some(written), Some(word)) => {
+                let expected = "octal, such as 755, or symbolic, such as u+x";
+                let wrong = |value: &str| Problem::Value { value: value.to_owned(), expected }.at(task.span(word.span));
+                let mode = Mode::parse(&written).ok_or_else(|| wrong(&written))?;
+                Some(Chmod { written, mode })
+            }
+            _ => None,
+        };
         let copy = Copy {
             from,
             sources: self.sources,
             inline,
             destination,
             chown: optional(self.chown)?.filter(|owner| !owner.is_empty()),
-            chmod: optional(self.chmod)?.filter(|mode| !mode.is_empty()),
+            chmod,
             exclude: self.exclude.iter().map(|word| words.word(word)).collect::<Result<_, _>>()?,
             remotes: BTreeMap::new(),
             wanted: Wanted::default(),

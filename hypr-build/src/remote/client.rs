@@ -1,14 +1,15 @@
-//! The HTTP client: made when it is first needed, bounded in time and redirects.
+//! What fetches from the network: HTTP clients, made when they are first needed, and the command for SSH.
 
-use std::{error::Error as _, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{path::PathBuf, sync::OnceLock};
 
-use reqwest::{Url, redirect::Policy};
+use reqwest::Url;
 
 use super::RemoteError;
-use crate::image::is_this_machine;
+use crate::http;
 
-/// Redirects that are followed for one URL.
-const REDIRECTS: usize = 10;
+/// The program for SSH: it asks nobody, and does not wait without end for a server that is not there or goes away.
+#[cfg(feature = "git")]
+const SSH: &str = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=4";
 
 /// Fetches over HTTP; one for a build is enough.
 #[derive(Debug, Default)]
@@ -36,59 +37,23 @@ impl Client {
             let path = path.display().to_string().replace('%', "%%").replace('\'', r"'\''");
             format!(" -o 'IdentityAgent=\"{path}\"'")
         });
-        format!("ssh -o BatchMode=yes{}", agent.unwrap_or_default())
+        format!("{SSH}{}", agent.unwrap_or_default())
     }
 
     /// The client for a URL.
     pub(super) fn of(&self, url: &Url) -> Result<&reqwest::Client, RemoteError> {
-        let is_local = url.host_str().is_some_and(is_this_machine);
+        let is_local = url.host_str().is_some_and(http::is_this_machine);
         let place = if is_local { &self.local } else { &self.remote };
         if let Some(client) = place.get() {
             return Ok(client);
         }
-        install_tls();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("hypr/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_secs(60))
-            // A file is what the server has, not what a referrer may see of it.
-            .referer(false)
-            .redirect(Policy::limited(REDIRECTS));
+        // A file is what the server has, not what a referrer may see of it.
+        let builder = http::client().referer(false);
         let builder = if is_local { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| RemoteError::Unreachable {
             url: super::hide_password(url.as_str()),
-            reason: format!("TLS cannot be set up: {}", chain(&error)),
+            reason: format!("TLS cannot be set up: {}", http::causes(&error)),
         })?;
         Ok(place.get_or_init(|| client))
-    }
-}
-
-/// Chooses how TLS is done, if nobody did.
-pub(super) fn install_tls() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else may be faster, which is as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-}
-
-/// The causes of an error in one line. They name no URL, in which there may be a password.
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    if error.is_redirect() {
-        return format!("it redirects more than {REDIRECTS} times, or to where nobody can follow");
-    }
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        // Several layers of the client say the same.
-        if !causes.iter().any(|known: &String| known.contains(&text)) {
-            causes.push(text);
-        }
-        next = cause.source();
-    }
-    match causes.is_empty() {
-        true if error.is_timeout() => "it does not answer".to_owned(),
-        true => "the request failed".to_owned(),
-        false => causes.join(": "),
     }
 }

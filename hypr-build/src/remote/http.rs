@@ -11,11 +11,11 @@ use reqwest::{
 use super::{
     Client, Kept, RemoteError, blocking,
     body::{self, Body},
-    client::chain,
     hide_password,
     location::percent_decoded,
 };
 use crate::{
+    http::causes,
     snapshot::Layer,
     store::{Key, StepRecord, Store, StoreError, Timestamp},
 };
@@ -150,10 +150,10 @@ impl Request<'_> {
                 }
                 Ok(response) => return Ok(response),
                 Err(error) if attempt < ATTEMPTS && error.is_timeout() => {
-                    tracing::debug!(url = self.shown, attempt, error = chain(&error), "trying again");
+                    tracing::debug!(url = self.shown, attempt, error = causes(&error), "trying again");
                 }
                 Err(error) => {
-                    return Err(RemoteError::Unreachable { url: self.shown.to_owned(), reason: chain(&error) });
+                    return Err(RemoteError::Unreachable { url: self.shown.to_owned(), reason: causes(&error) });
                 }
             }
             tokio::time::sleep(std::time::Duration::from_millis(250) * attempt).await;
@@ -203,7 +203,7 @@ async fn receive(
                     return Ok(());
                 }
                 Err(error) => {
-                    let reason = chain(&error);
+                    let reason = causes(&error);
                     return Err(RemoteError::CutOff { url: shown.to_owned(), received, reason });
                 }
             }

@@ -65,7 +65,13 @@ impl<'a> Bases<'a> {
                     true => request.name.clone(),
                     false => format!("{} for {}", request.name, request.platform),
                 },
-                stages: if request.name.contains(['/', ':', '@']) { Vec::new() } else { stages.to_vec() },
+                stages: match request.name.contains(['/', ':', '@']) {
+                    true => Vec::new(),
+                    // A stage that is based on an image of its own name is not what was meant.
+                    false => {
+                        stages.iter().filter(|stage| !stage.eq_ignore_ascii_case(&request.name)).cloned().collect()
+                    }
+                },
                 source: Box::new(source),
             })?;
             Ok::<_, Error>((request, image))

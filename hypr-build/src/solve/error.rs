@@ -42,9 +42,6 @@ pub enum StepError {
     /// `USER` or `--chown` names somebody the image does not know.
     #[error(transparent)]
     User(#[from] UserError),
-    /// `--chmod` is no mode.
-    #[error("`--chmod={0}` is neither octal, such as 755, nor symbolic, such as u+x")]
-    Mode(String),
     /// `--exclude` is no pattern.
     #[error("`--exclude={0}` is not a pattern")]
     Exclude(String),

@@ -7,7 +7,6 @@ mod error;
 mod explain;
 mod ground;
 mod key;
-mod mode;
 mod mounts;
 mod readers;
 mod run;

@@ -15,16 +15,13 @@ use std::{fmt, io::Read};
 
 use async_trait::async_trait;
 
+pub(crate) use self::resolve::{blocking, resolve};
 pub use self::{
     archive::ArchiveSource,
     document::{Descriptor, DescriptorPlatform, Document},
     layout::{LayoutLocation, LayoutSource},
     registry::{Credentials, RegistryClient, RegistrySource},
     resolve::{ResolvedImage, ResolvedLayer},
-};
-pub(crate) use self::{
-    registry::is_this_machine,
-    resolve::{blocking, resolve},
 };
 use super::ImageError;
 

@@ -6,6 +6,7 @@
 //! configuration of it is ever looked at.
 
 mod checkout;
+mod daemon;
 mod repository;
 mod submodules;
 
@@ -21,8 +22,11 @@ use std::{
 use hypr_squash::{Options, Writer};
 
 use self::{checkout::Checkout, repository::Repository};
-use super::{Client, Kept, RemoteError, Wanted, blocking, client, location::GitLocation};
-use crate::store::{Key, StepRecord, Store, Timestamp};
+use super::{Client, Kept, RemoteError, Wanted, blocking, location::GitLocation};
+use crate::{
+    http,
+    store::{Key, StepRecord, Store, Timestamp},
+};
 
 /// Fetches the files of `location`, or finds that the store has them.
 pub(super) async fn fetch(
@@ -37,7 +41,7 @@ pub(super) async fn fetch(
     let job = Job { store: store.clone(), location: location.clone(), keep_git_dir, checksum, ssh };
     // The same repository in several places is fetched once.
     let _lock = store.lock_step(&Key::new("git").input("url", job.url()).input("lock", "")).await?;
-    client::install_tls();
+    http::install_tls();
     let interrupt = Interrupt::default();
     let flag = interrupt.0.clone();
     blocking(move || job.run(&flag)).await

@@ -18,6 +18,7 @@ use gix::{
 };
 use reqwest::Url;
 
+use super::daemon;
 use crate::remote::{RemoteError, hide_password, location::percent_decoded};
 
 /// A repository that was fetched, as far as it is needed.
@@ -132,7 +133,15 @@ impl Repository {
         // A name that no reference can have is one that the repository has not.
         let remote = remote.map_err(|_| self.no_reference(reference))?;
         let account = self.account.clone();
-        let connection = remote.connect(Direction::Fetch).map_err(failed)?.with_credentials(move |action| {
+        let silent = |error: std::io::Error| RemoteError::Unreachable {
+            url: hide_password(&self.url),
+            reason: error.to_string(),
+        };
+        let connection = match daemon::connect(&self.url).map_err(silent)? {
+            Some(transport) => remote.to_connection_with_transport(transport),
+            None => remote.connect(Direction::Fetch).map_err(failed)?,
+        };
+        let connection = connection.with_credentials(move |action| {
             Ok(match (action, &account) {
                 (Action::Get(context), Some(account)) => {
                     Some(Outcome { identity: account.clone(), next: context.into() })
@@ -169,6 +178,9 @@ pub(super) fn failed(url: &str, error: &dyn std::error::Error) -> RemoteError {
         }
         next = cause.source();
     }
+    // What a connection says whose patience is over.
+    let reason =
+        reason.replace("Resource temporarily unavailable (os error 11)", "the server said nothing for a minute");
     // The library's words for a server that wants to know who asks, when nobody told it.
     if reason.contains("No credentials were returned") {
         let way = match url.starts_with("ssh") {

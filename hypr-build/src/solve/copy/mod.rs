@@ -15,7 +15,7 @@ use tokio::sync::SetOnce;
 
 use self::place::Placed;
 pub(super) use self::place::{Placement, Trees};
-use super::{Solved, Solver, error::StepError, ground::Ground, key, mode::Mode};
+use super::{Solved, Solver, error::StepError, ground::Ground, key};
 use crate::{
     context::{BadPattern, Ignore, Layers, Tree},
     plan::{Copy, Files, Step, Unpack},
@@ -32,10 +32,6 @@ impl Solver {
         done: &[SetOnce<Solved>],
     ) -> Result<Solved, StepError> {
         let tree = self.tree(copy, done).await?;
-        let mode = match &copy.chmod {
-            None => None,
-            Some(text) => Some(Mode::parse(text).ok_or_else(|| StepError::Mode(text.clone()))?),
-        };
         let unpacked = match &tree {
             Some(tree) if copy.unpack.local => {
                 let local = copy.sources.iter().filter(|source| !copy.remotes.contains_key(*source));
@@ -54,7 +50,7 @@ impl Solver {
         let placement = Placement {
             inline: copy.inline.clone(),
             chown: copy.chown.clone(),
-            mode,
+            mode: copy.chmod.as_ref().map(|chmod| chmod.mode.clone()),
             exclude,
             link: copy.link,
             parents: copy.parents,

@@ -12,7 +12,6 @@ use super::{
         arrangement::{Arrangement, Content, Entry, FileSource},
         error::StepError,
         ground::{Found, Ground, NEW_DIRECTORY, Owner, shown},
-        mode::Mode,
         run::accounts,
     },
     remote::Remote,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     context::{self, ContextError, Filter, Ignore, Item, Tree},
     digest::Digest,
+    plan::Mode,
     remote::RemoteError,
 };
 

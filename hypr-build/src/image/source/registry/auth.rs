@@ -6,10 +6,13 @@ use reqwest::{
 };
 
 use super::{
-    client::{RegistryClient, chain, message, read_bounded},
+    client::{RegistryClient, message, read_bounded},
     credentials::Login,
 };
-use crate::image::{ImageError, Reference};
+use crate::{
+    http,
+    image::{ImageError, Reference},
+};
 
 /// Bytes that the answer of a token server may have.
 const TOKEN_LIMIT: u64 = 1 << 20;
@@ -90,7 +93,7 @@ async fn token(
     };
     let response = request.send().await.map_err(|error| {
         // Without its address, in which there may be a token.
-        refused(format!("its token server cannot be reached: {}", chain(&error.without_url())))
+        refused(format!("its token server cannot be reached: {}", http::causes(&error.without_url())))
     })?;
     let status = response.status();
     if !status.is_success() {

@@ -8,10 +8,13 @@ use std::{
 use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::client::{ATTEMPTS, RegistryClient, Request, chain, pause};
-use crate::image::{
-    ImageError, Reference,
-    source::{BlobReader, Descriptor},
+use super::client::{ATTEMPTS, RegistryClient, Request, pause};
+use crate::{
+    http,
+    image::{
+        ImageError, Reference,
+        source::{BlobReader, Descriptor},
+    },
 };
 
 /// Chunks that wait for the reader; the client makes them as large as they come, some 16 KiB.
@@ -78,7 +81,7 @@ impl Transfer {
                     image: self.reference.to_string(),
                     what: format!("blob {}", self.wanted),
                     received,
-                    source: chain(&error).into(),
+                    source: http::causes(&error).into(),
                 };
                 let _ = sender.send(Err(error)).await;
                 return;

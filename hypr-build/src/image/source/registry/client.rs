@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     error::Error as _,
-    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -14,9 +13,12 @@ use reqwest::{
 };
 
 use super::{Credentials, auth};
-use crate::image::{
-    ImageError, Reference,
-    source::{Document, MANIFEST_LIMIT},
+use crate::{
+    http::{self, causes, is_this_machine},
+    image::{
+        ImageError, Reference,
+        source::{Document, MANIFEST_LIMIT},
+    },
 };
 
 /// Attempts at a request whose failure may be a passing one.
@@ -113,7 +115,7 @@ impl RegistryClient {
             let response = match builder.send().await {
                 Ok(response) => response,
                 Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
-                    tracing::debug!(%url, attempt, error = chain(&error), "a registry cannot be reached, trying again");
+                    tracing::debug!(%url, attempt, error = causes(&error), "a registry cannot be reached, trying again");
                     tokio::time::sleep(pause(attempt)).await;
                     attempt += 1;
                     continue;
@@ -158,18 +160,11 @@ impl RegistryClient {
         if let Some(client) = place.get() {
             return Ok(client);
         }
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Somebody else may be faster, which is as well.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("hypr/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_secs(60));
+        let builder = http::client();
         let builder = if is_local { builder.no_proxy() } else { builder.https_only(true) };
         let client = builder.build().map_err(|error| ImageError::Credentials {
             registry: url.host_str().unwrap_or("any").to_owned(),
-            reason: format!("TLS cannot be set up: {}", chain(&error)),
+            reason: format!("TLS cannot be set up: {}", causes(&error)),
         })?;
         Ok(place.get_or_init(|| client))
     }
@@ -187,7 +182,7 @@ impl Request<'_> {
         ImageError::Unreachable {
             image: self.reference.to_string(),
             registry: self.reference.domain().to_owned(),
-            source: Box::new(Unreached(chain(&error))),
+            source: Box::new(Unreached(causes(&error))),
         }
     }
 
@@ -215,25 +210,6 @@ impl Request<'_> {
 #[error("{0}")]
 struct Unreached(String);
 
-/// The causes of a failed request without its address, which the message around it already has.
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        // Several layers of the client say the same.
-        if !causes.iter().any(|known: &String| known.contains(&text)) {
-            causes.push(text);
-        }
-        next = cause.source();
-    }
-    match causes.is_empty() {
-        true if error.is_timeout() => "it does not answer".to_owned(),
-        true => error.to_string(),
-        false => causes.join(": "),
-    }
-}
-
 fn in_brackets(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(" ({message})") }
 }
@@ -253,18 +229,6 @@ fn url(request: Request<'_>) -> Result<Url, ImageError> {
         what: "the registry's address".to_owned(),
         reason: error.to_string(),
     })
-}
-
-/// Whether a host is the machine itself, to which plain HTTP is safe.
-pub(crate) fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => address.is_loopback(),
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback() || address.to_ipv4_mapped().as_ref().is_some_and(Ipv4Addr::is_loopback)
-        }
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Whether trying again may help: not with a port that nobody listens on or a certificate that is wrong.

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(crate) use self::client::is_this_machine;
 pub use self::{client::RegistryClient, credentials::Credentials};
 use super::{BlobReader, Descriptor, Document, ImageSource, document};
 use crate::image::{ImageError, Reference};
