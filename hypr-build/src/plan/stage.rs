@@ -203,7 +203,10 @@ impl Builder<'_, '_> {
         let words = self.words(state, task);
         let written = words.word(word)?;
         self.undefined(state, task, words);
-        budget::path(&written).map_err(|problem| problem.at(task.span(word.span)))?;
+        let path = path::absolute(&state.built.config.config.working_dir, &written);
+        // Each is relative to the one before, so that it is the whole which grows.
+        let fits = budget::path(&written).and_then(|()| budget::path(&path));
+        fits.and_then(|()| self.shared.budget.spend(path.len())).map_err(|problem| problem.at(task.span(word.span)))?;
         if !written.starts_with('/') && !state.built.workdir_set {
             self.report(Rule::WorkdirRelativePath, task, word.span, || {
                 format!("relative WORKDIR `{written}` without an absolute one before it depends on the base image")
@@ -211,7 +214,6 @@ impl Builder<'_, '_> {
         }
         state.built.workdir_set = true;
         let config = &mut state.built.config.config;
-        let path = path::absolute(&config.working_dir, &written);
         config.working_dir.clone_from(&path);
         let user = config.user.clone();
         self.step(state, task, format!("WORKDIR {path}"), Operation::Workdir(Workdir { path, user }));

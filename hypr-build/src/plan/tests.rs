@@ -492,3 +492,11 @@ fn scratch_is_for_the_target_and_an_image_to_copy_from_too() {
     assert!(wanted.keys().all(|request| request.platform.architecture() == "amd64"));
     assert_eq!(plan_of("FROM --platform=linux/arm64 scratch").config.architecture, "amd64");
 }
+
+#[test]
+fn a_directory_that_grows_and_a_mode_that_is_none_are_refused() {
+    let text = format!("FROM scratch\n{}", "WORKDIR aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n".repeat(1000));
+    let problem = Case::default().problem(&text);
+    assert!(matches!(problem, Problem::TooLarge { what: "a path", .. }), "{problem:?}");
+    assert!(matches!(Case::default().problem("FROM scratch\nCOPY --chmod=999 a b"), Problem::Value { .. }));
+}
