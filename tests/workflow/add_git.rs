@@ -237,8 +237,8 @@ fn gits_own_protocol_is_spoken() {
         let connection = || std::os::fd::OwnedFd::from(stream.try_clone().unwrap());
         // What a super-server would start.
         let status = std::process::Command::new("git")
-            .args(["-c", "safe.directory=*", "daemon", "--inetd", "--export-all", "--base-path"])
-            .arg(&folder)
+            .args(["daemon", "--inetd", "--export-all"])
+            .arg(format!("--base-path={}", folder.display()))
             .env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", "safe.directory")
             .env("GIT_CONFIG_VALUE_0", "*")
