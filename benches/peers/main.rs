@@ -47,7 +47,7 @@ struct Arguments {
     /// Rounds of each scenario instead of its own number
     #[arg(long)]
     rounds: Option<usize>,
-    /// Where the table goes; without it, it is only printed
+    /// Where the table goes; without it, it is only printed. With --only the other rows stay as they are
     #[arg(long)]
     readme: Option<PathBuf>,
 }
@@ -73,6 +73,7 @@ fn main() -> Result<()> {
     }
     let table = table::render(&rows);
     match &arguments.readme {
+        Some(readme) if !arguments.only.is_empty() => table::put_rows(readme, &rows),
         Some(readme) => table::put(readme, &table),
         None => {
             println!("\n{table}");

@@ -125,10 +125,40 @@ pub(crate) fn all() -> Vec<Scenario> {
             .rebuilt()
         },
         Scenario::new("all cached, 50,000 files", 0.2, |project| ten_instructions(project, 50_000)).rebuilt(),
-        Scenario { rounds: 3, without: &["buildah"], ..Scenario::new("500 instructions, cold", 0.5, five_hundred) },
+        Scenario {
+            rounds: 3,
+            without: &["buildah"],
+            ..Scenario::new("500 instructions, cold", 0.5, |project| instructions(project, 500))
+        },
         Scenario {
             without: &["buildah"],
-            ..Scenario::new("500 instructions, all cached", 0.2, five_hundred).rebuilt()
+            ..Scenario::new("500 instructions, all cached", 0.2, |project| instructions(project, 500)).rebuilt()
+        },
+        // How the times grow: with the rows for 500 instructions and for 5,000 and 50,000 files, a curve.
+        Scenario {
+            rounds: 3,
+            without: &["buildah"],
+            ..Scenario::new("growth: 10 instructions, cold", 0.5, |project| instructions(project, 10))
+        },
+        Scenario {
+            rounds: 3,
+            without: &["buildah"],
+            ..Scenario::new("growth: 100 instructions, cold", 0.5, |project| instructions(project, 100))
+        },
+        Scenario {
+            without: &["buildah"],
+            ..Scenario::new("growth: 1,000 files, all cached", 0.2, |project| ten_instructions(project, 1_000))
+                .rebuilt()
+        },
+        Scenario {
+            without: &["buildah"],
+            ..Scenario::new("growth: 10,000 files, all cached", 0.2, |project| ten_instructions(project, 10_000))
+                .rebuilt()
+        },
+        Scenario {
+            without: &["buildah"],
+            ..Scenario::new("growth: 200,000 files, all cached", 0.2, |project| ten_instructions(project, 200_000))
+                .rebuilt()
         },
     ]
 }
@@ -149,10 +179,10 @@ fn per_run(tool: &mut dyn Tool, project: &Path) -> Result<Duration> {
     Ok(ten.saturating_sub(one) / 9)
 }
 
-fn five_hundred(project: &Path) -> Result<()> {
+fn instructions(project: &Path, count: usize) -> Result<()> {
     fs::write(project.join("file"), "content\n")?;
-    // A hundred of them make layers; dockerd stops at 128.
-    let instructions = (0..500).map(|number| match number % 10 {
+    // A fifth of them make layers; dockerd stops at 128.
+    let instructions = (0..count).map(|number| match number % 10 {
         0 => format!("COPY file /file{number}"),
         5 => format!("WORKDIR /work/{number}"),
         even if even % 2 == 0 => format!("LABEL number{number}={number}"),

@@ -62,11 +62,45 @@ pub(crate) fn render(rows: &[Row]) -> String {
 /// Puts the table between its marks, which the file must have.
 pub(crate) fn put(readme: &Path, table: &str) -> Result<()> {
     let text = fs::read_to_string(readme)?;
-    let (Some(begin), Some(end)) = (text.find(BEGIN), text.find(END)) else {
-        return Err(format!("{} has no marks for the table", readme.display()).into());
-    };
+    let (begin, end) = marks(readme, &text)?;
     let text = format!("{}{BEGIN}\n{table}{}", &text[..begin], &text[end..]);
     Ok(fs::write(readme, text)?)
+}
+
+/// Puts single rows into the table that is there, in place of those of the same scenario and file system or at the end.
+/// Each that was measured on its own says when, below the table.
+pub(crate) fn put_rows(readme: &Path, rows: &[Row]) -> Result<()> {
+    let text = fs::read_to_string(readme)?;
+    let (begin, end) = marks(readme, &text)?;
+    let mut lines: Vec<String> = text[begin + BEGIN.len()..end].trim().lines().map(str::to_owned).collect();
+    let header = lines.iter().find(|line| line.starts_with("| scenario |")).cloned().unwrap_or_default();
+    let tools: Vec<&str> = header.split(" | ").skip(2).collect();
+    for row in rows {
+        let time = |tool: &str| row.measured.iter().find(|(name, _)| *name == tool).and_then(|(_, time)| *time);
+        let times = tools.iter().take(tools.len().saturating_sub(2)).map(|tool| seconds(time(tool)));
+        let start = format!("| {} | {} |", row.scenario, row.place);
+        let times = times.collect::<Vec<_>>().join(" | ");
+        let line = format!("{start} {times} | {} | {:.3} |", ratio(row), row.bar);
+        let last = lines.iter().rposition(|line| line.starts_with("| ")).map_or(lines.len(), |at| at + 1);
+        match lines.iter_mut().find(|line| line.starts_with(&start)) {
+            Some(there) => *there = line,
+            None => lines.insert(last, line),
+        }
+        let note = format!("Measured alone: {} on {}.", row.scenario, row.place);
+        lines.retain(|line| !line.starts_with(&note));
+        if !lines.last().is_some_and(|line| line.starts_with("Measured alone") || line.is_empty()) {
+            lines.push(String::new());
+        }
+        lines.push(format!("{note} {}", machine()));
+    }
+    Ok(fs::write(readme, format!("{}{BEGIN}\n{}\n{}", &text[..begin], lines.join("\n"), &text[end..]))?)
+}
+
+fn marks(readme: &Path, text: &str) -> Result<(usize, usize)> {
+    match (text.find(BEGIN), text.find(END)) {
+        (Some(begin), Some(end)) if begin < end => Ok((begin, end)),
+        _ => Err(format!("{} has no marks for the table", readme.display()).into()),
+    }
 }
 
 /// The type of the file system that a directory is on.

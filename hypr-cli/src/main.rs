@@ -62,6 +62,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = tracing_subscriber::EnvFilter::try_from_env("HYPR_LOG").unwrap_or_default();
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    raise_open_files();
     let result = match arguments.command {
         Command::Build(arguments) => arguments.run(),
         Command::Check(arguments) => arguments.run(),
@@ -76,5 +77,18 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Lets the process have as many files open as the system allows it at most, up to what thousands of layers need: every
+/// layer of an image is a file, and the usual limit of 1,024 is for programs that still call select(2).
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const ENOUGH: u64 = 1 << 16;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(ENOUGH, |maximum| maximum.min(ENOUGH));
+    if current.is_some_and(|current| current < wanted) {
+        // Where it is not allowed, a stack that deep fails with the system's words.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
 }
