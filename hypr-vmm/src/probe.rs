@@ -1,84 +1,74 @@
 //! Whether there is a KVM to use, and if not, what is missing.
 
-use std::io;
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::Path,
+};
 
-/// The only version of KVM's interface there has been since Linux 2.6.22 (KVM API, "KVM_GET_API_VERSION").
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-const API_VERSION: i32 = 12;
+use crate::{
+    Error, Jail,
+    program::Monitor,
+    wire::{self, Report, Request},
+};
 
-/// What a KVM that answers, and has what a guest with an in-kernel interrupt controller needs, can do.
-///
-/// That it can run a kernel is not said: some interpret ordinary guests, and a guest has to be run to find out.
+const DEVICE: &str = "/dev/kvm";
+
+/// What a KVM that runs kernels can do, and what the monitor would be confined by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Support {
     /// The most virtual processors that one guest may have.
     pub max_vcpus: usize,
+    /// Which parts of the jail this machine has.
+    pub jail: Jail,
 }
 
-/// Why KVM cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The monitor knows x86-64 on Linux alone.
-    #[error("microVMs need Linux on x86-64")]
-    Architecture,
-    /// There is no `/dev/kvm`.
-    #[error("there is no /dev/kvm: load the module kvm_intel or kvm_amd, or turn virtualization on in the firmware")]
-    Missing,
-    /// `/dev/kvm` may not be opened.
-    #[error("/dev/kvm may not be opened: add the user to the group that it belongs to, usually kvm")]
-    Denied,
-    /// `/dev/kvm` cannot be opened.
-    #[error("cannot open /dev/kvm")]
-    Open(#[source] io::Error),
-    /// KVM speaks another version of its interface.
-    #[error("KVM has version {0} of its interface, which must be 12")]
-    Version(i32),
-    /// KVM lacks a capability.
-    #[error("KVM lacks {0}")]
-    Lacks(&'static str),
-}
-
-/// Opens KVM and asks for what a monitor needs.
+/// Finds out whether KVM runs kernels, by running a program of ten instructions that those need.
 ///
 /// # Errors
 /// Says what is missing, and the way out where there is one.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub fn probe() -> Result<Support, Error> {
-    use kvm_ioctls::Cap;
-    let kvm = kvm_ioctls::Kvm::new().map_err(|error| {
-        let error = io::Error::from_raw_os_error(error.errno());
-        match error.kind() {
-            io::ErrorKind::NotFound => Error::Missing,
-            io::ErrorKind::PermissionDenied => Error::Denied,
-            _ => Error::Open(error),
+    let kvm = open()?;
+    let mut monitor = Monitor::start()?;
+    let failed = |source| Error::Monitor { action: "ask the monitor", source };
+    monitor.send(&Request::Probe, &[kvm.as_fd()]).map_err(failed)?;
+    match wire::receive(monitor.control(), 0) {
+        Ok(Some((Report::Works { .. }, _))) if Path::new("/sys/module/kvm_pvm").exists() => {
+            Err(Error::Unfit("it is the module kvm_pvm, which interprets guests and cannot run a kernel".to_owned()))
         }
-    })?;
-    match kvm.get_api_version() {
-        API_VERSION => {}
-        version => return Err(Error::Version(version)),
+        Ok(Some((Report::Works { max_vcpus, jail }, _))) => Ok(Support { max_vcpus, jail }),
+        Ok(Some((Report::Unfit(reason), _))) => Err(Error::Unfit(reason)),
+        Ok(Some((Report::Failed { action, reason }, _))) => Err(Error::Unfit(format!("cannot {action}: {reason}"))),
+        Ok(Some(_)) => Err(failed(io::Error::other("it spoke out of order"))),
+        Ok(None) | Err(_) => Err(Error::Lost { status: monitor.end(), console: String::new() }),
     }
-    for (capability, name) in [
-        (Cap::Irqchip, "an in-kernel interrupt controller"),
-        (Cap::Ioeventfd, "ioeventfd"),
-        (Cap::Irqfd, "irqfd"),
-        (Cap::UserMemory, "guest memory of the monitor's own"),
-    ] {
-        if !kvm.check_extension(capability) {
-            return Err(Error::Lacks(name));
-        }
-    }
-    Ok(Support { max_vcpus: kvm.get_max_vcpus() })
 }
 
-/// Says that there is no monitor for this machine.
-///
-/// # Errors
-/// Always [`Error::Architecture`].
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub fn probe() -> Result<Support, Error> {
-    Err(Error::Architecture)
+/// Opens KVM.
+pub(crate) fn open() -> Result<File, Error> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Error::Architecture);
+    }
+    File::options().read(true).write(true).open(DEVICE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing,
+        io::ErrorKind::PermissionDenied => Error::Denied { group: group_of(Path::new(DEVICE)) },
+        _ => Error::Open(error),
+    })
+}
+
+/// The name of the group that `path` belongs to, or its number.
+fn group_of(path: &Path) -> String {
+    let Ok(metadata) = fs::metadata(path) else { return "kvm".to_owned() };
+    let number = metadata.gid().to_string();
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&number)).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
 }
 
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
@@ -87,10 +77,11 @@ mod tests {
 
     #[test]
     fn a_machine_without_kvm_is_told_what_is_missing_and_one_with_it_has_processors() {
-        match (probe(), std::path::Path::new("/dev/kvm").exists()) {
+        match (probe(), Path::new(DEVICE).exists()) {
             (Ok(kvm), true) => assert!(kvm.max_vcpus >= 1),
             (Err(Error::Missing), exists) => assert!(!exists),
-            (Err(error), true) => assert!(!error.to_string().is_empty()),
+            (Err(Error::Unfit(reason)), true) => assert!(!reason.is_empty()),
+            (Err(Error::Denied { group }), true) => assert!(!group.is_empty()),
             (other, exists) => panic!("/dev/kvm exists: {exists}, and the probe says {other:?}"),
         }
     }

@@ -1,0 +1,250 @@
+//! A stream between the guest and the library: one port of a virtio console (virtio 1.2, section 5.3).
+//!
+//! Bytes go between the guest's buffers and a socket without a copy. When the socket takes no more, the guest's
+//! buffers stay in use until it does; when the guest offers no buffers, nothing is read. So each side's pace reaches
+//! the other.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::{
+        fd::AsFd,
+        unix::net::UnixStream,
+    },
+};
+
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+
+use super::{
+    Broken, Served, VirtioDevice,
+    guest_io::{self, Buffer, Buffers},
+};
+use crate::monitor::memory::Memory;
+
+/// The feature of having ports that are no terminals (virtio 1.2, section 5.3.3).
+const VIRTIO_CONSOLE_F_MULTIPORT: u32 = 1;
+// Control messages (virtio 1.2, section 5.3.6.2).
+const VIRTIO_CONSOLE_DEVICE_READY: u16 = 0;
+const VIRTIO_CONSOLE_PORT_ADD: u16 = 1;
+const VIRTIO_CONSOLE_PORT_READY: u16 = 3;
+const VIRTIO_CONSOLE_PORT_OPEN: u16 = 6;
+
+/// Port 0's receive and transmit queues, then those for control.
+const QUEUE_SIZES: [u16; 4] = [64, 64, 16, 16];
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+/// The only port's number.
+const PORT: u32 = 0;
+/// Control messages that wait for the driver; it asks for two.
+const MAX_WAITING: usize = 16;
+/// Buffers of one request that are looked at; more are cut off, which the driver is told by the length.
+const MAX_RECEIVED: usize = 1 << 20;
+
+/// A console with one port that is no terminal.
+#[derive(Debug)]
+pub struct Console {
+    socket: UnixStream,
+    config: [u8; 12],
+    control: VecDeque<[u8; 8]>,
+    /// A request whose bytes the socket has not taken yet.
+    sending: Option<(u16, Vec<Buffer>)>,
+    is_open: bool,
+    wants_room: bool,
+    wants_bytes: bool,
+}
+
+impl Console {
+    /// A port to `socket`, which must not block.
+    pub fn new(socket: UnixStream) -> Self {
+        let mut config = [0; 12];
+        // `max_nr_ports`, after columns and rows.
+        config[4..8].copy_from_slice(&1u32.to_le_bytes());
+        Self {
+            socket,
+            config,
+            control: VecDeque::new(),
+            sending: None,
+            is_open: false,
+            wants_room: false,
+            wants_bytes: false,
+        }
+    }
+
+    fn send_control(&mut self, event: u16, value: u16) {
+        if self.control.len() < MAX_WAITING {
+            let mut message = [0; 8];
+            message[..4].copy_from_slice(&PORT.to_le_bytes());
+            message[4..6].copy_from_slice(&event.to_le_bytes());
+            message[6..].copy_from_slice(&value.to_le_bytes());
+            self.control.push_back(message);
+        }
+    }
+
+    fn receive_control(&mut self, [p0, p1, p2, p3, e0, e1, v0, v1]: [u8; 8]) {
+        let (port, event) = (u32::from_le_bytes([p0, p1, p2, p3]), u16::from_le_bytes([e0, e1]));
+        let value = u16::from_le_bytes([v0, v1]);
+        match event {
+            VIRTIO_CONSOLE_DEVICE_READY if value == 1 => self.send_control(VIRTIO_CONSOLE_PORT_ADD, 1),
+            VIRTIO_CONSOLE_PORT_READY if port == PORT && value == 1 => {
+                self.send_control(VIRTIO_CONSOLE_PORT_OPEN, 1);
+            }
+            VIRTIO_CONSOLE_PORT_OPEN if port == PORT => {
+                let was_open = std::mem::replace(&mut self.is_open, value == 1);
+                if was_open && value == 0 {
+                    // The other end reads what was sent, and then the end.
+                    let _ = self.socket.shutdown(std::net::Shutdown::Both);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the driver's control messages and answers them.
+    fn serve_control(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<bool, Broken> {
+        let mut notify = false;
+        let [.., answers, questions] = queues else { return Err(Broken) };
+        if questions.ready() {
+            let mut budget = questions.size();
+            while let Some(chain) = questions.iter(memory)?.next() {
+                let head = chain.head_index();
+                let buffers = Buffers::of(chain, memory)?;
+                let mut message = [0; 8];
+                if guest_io::total(&buffers.readable) >= message.len() {
+                    guest_io::copy_from(memory, &buffers.readable, &mut message)?;
+                    self.receive_control(message);
+                }
+                questions.add_used(memory, head, 0)?;
+                notify |= questions.needs_notification(memory)?;
+                budget = budget.checked_sub(1).ok_or(Broken)?;
+            }
+            questions.enable_notification(memory)?;
+        }
+        while answers.ready() && !self.control.is_empty() {
+            let Some(chain) = answers.iter(memory)?.next() else { break };
+            let head = chain.head_index();
+            let buffers = Buffers::of(chain, memory)?;
+            let message = self.control.pop_front().unwrap_or_default();
+            let written = guest_io::copy_to(memory, &buffers.writable, &message)?;
+            answers.add_used(memory, head, u32::try_from(written).map_err(|_| Broken)?)?;
+            notify |= answers.needs_notification(memory)?;
+        }
+        Ok(notify)
+    }
+
+    /// Sends what the driver has written.
+    fn transmit(&mut self, queue: &mut Queue, memory: &Memory) -> Result<Served, Broken> {
+        self.wants_room = false;
+        let mut served = Served::default();
+        if !queue.ready() {
+            return Ok(served);
+        }
+        let mut budget = queue.size();
+        let mut used = false;
+        loop {
+            if self.sending.is_none() {
+                let Some(chain) = queue.iter(memory)?.next() else {
+                    if queue.enable_notification(memory)? && budget > 0 {
+                        budget -= 1;
+                        continue;
+                    }
+                    break;
+                };
+                let head = chain.head_index();
+                self.sending = Some((head, Buffers::of(chain, memory)?.readable));
+            }
+            let Some((head, buffers)) = &mut self.sending else { break };
+            while !buffers.is_empty() {
+                match guest_io::write_some(self.socket.as_fd(), memory, buffers) {
+                    Ok(count) => drop(guest_io::split_off_front(buffers, count)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.wants_room = true;
+                        served.notify = used && queue.needs_notification(memory)?;
+                        return Ok(served);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // Nobody listens any more; the library ends the machine when it wants to.
+                    Err(_) => buffers.clear(),
+                }
+            }
+            queue.add_used(memory, *head, 0)?;
+            self.sending = None;
+            used = true;
+            budget = match budget.checked_sub(1) {
+                Some(budget) => budget,
+                None => {
+                    served.more = true;
+                    break;
+                }
+            };
+        }
+        served.notify = used && queue.needs_notification(memory)?;
+        Ok(served)
+    }
+
+    /// Receives what the library has written.
+    fn receive(&mut self, queue: &mut Queue, memory: &Memory) -> Result<bool, Broken> {
+        self.wants_bytes = false;
+        if !queue.ready() || !self.is_open {
+            return Ok(false);
+        }
+        let mut used = false;
+        for _ in 0..queue.size() {
+            let Some(chain) = queue.iter(memory)?.next() else {
+                if queue.enable_notification(memory)? {
+                    continue;
+                }
+                break;
+            };
+            let head = chain.head_index();
+            let mut buffers = Buffers::of(chain, memory)?.writable;
+            if let Some(bounded) = guest_io::split_off_front(&mut buffers, MAX_RECEIVED) {
+                buffers = bounded;
+            }
+            match guest_io::read_some(self.socket.as_fd(), memory, &buffers) {
+                Ok(count) if count > 0 => {
+                    queue.add_used(memory, head, u32::try_from(count).map_err(|_| Broken)?)?;
+                    used = true;
+                }
+                other => {
+                    queue.go_to_previous_position();
+                    // At the end of the stream there is nothing more to wait for.
+                    self.wants_bytes = matches!(other, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+        }
+        Ok(used && queue.needs_notification(memory)?)
+    }
+}
+
+impl VirtioDevice for Console {
+    fn id(&self) -> u32 {
+        virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE
+    }
+
+    fn features(&self) -> u64 {
+        1 << VIRTIO_CONSOLE_F_MULTIPORT
+    }
+
+    fn queue_sizes(&self) -> &'static [u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn serve(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<Served, Broken> {
+        let mut notify = self.serve_control(queues, memory)?;
+        let sent = self.transmit(queues.get_mut(TRANSMIT).ok_or(Broken)?, memory)?;
+        notify |= sent.notify;
+        notify |= self.receive(queues.get_mut(RECEIVE).ok_or(Broken)?, memory)?;
+        Ok(Served { notify, more: sent.more, wants_room: self.wants_room, wants_bytes: self.wants_bytes })
+    }
+
+    fn reset(&mut self) {
+        self.control.clear();
+        self.sending = None;
+        (self.is_open, self.wants_room, self.wants_bytes) = (false, false, false);
+    }
+}

@@ -1,0 +1,173 @@
+//! What keeps the monitor from doing harm once a guest has taken it over.
+//!
+//! The process gives up its user, its capabilities and the file system; then each thread gives up all system calls but
+//! those that its work takes. What is open by then is all that it ever has.
+
+use std::collections::BTreeMap;
+
+use landlock::{ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetStatus};
+use rustix::{
+    process::{DumpableBehavior, Gid, Resource, Rlimit, Uid},
+    thread::{CapabilitySet, CapabilitySets},
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+use super::failure::{Context, Failure};
+use crate::Jail;
+
+/// The user and group `nobody`.
+const NOBODY: u32 = 65534;
+/// `KVM_RUN`, the only request that a processor's thread makes.
+const KVM_RUN: u64 = 0xae80;
+
+/// Closes everything but system calls; `largest_file` is what the guest's writable disk may grow to, in bytes.
+pub(crate) fn close(largest_file: u64) -> Result<Jail, Failure> {
+    let user = give_up_user()?;
+    give_up_capabilities()?;
+    rustix::thread::set_no_new_privs(true).context("give up privileges of programs")?;
+    let landlock = close_file_system();
+    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    rustix::process::setrlimit(Resource::Core, limit(0)).context("limit core dumps")?;
+    rustix::process::setrlimit(Resource::Fsize, limit(largest_file)).context("limit files")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("close the monitor's memory")?;
+    Ok(Jail { user, capabilities: true, no_new_privileges: true, landlock, limits: true, seccomp: true })
+}
+
+/// Root becomes nobody, anybody else stays.
+fn give_up_user() -> Result<bool, Failure> {
+    let action = "give up root";
+    if rustix::process::geteuid().is_root() {
+        let (group, user) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+        // A user namespace may lack the user nobody, or forbid groups; capabilities are given up all the same.
+        let result = rustix::thread::set_thread_groups(&[])
+            .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+            .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+        match result {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => return Ok(false),
+            other => other.context(action)?,
+        }
+    }
+    Ok(!rustix::process::geteuid().is_root())
+}
+
+fn give_up_capabilities() -> Result<(), Failure> {
+    let action = "give up capabilities";
+    for capability in CapabilitySet::all().iter() {
+        // Not all kernels know all of them, and who has none may not give them up.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets).context(action)
+}
+
+/// True if every access to the file system that this kernel can forbid is forbidden.
+fn close_file_system() -> bool {
+    let everything = AccessFs::from_all(ABI::V5);
+    let status = Ruleset::default()
+        .handle_access(everything)
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self);
+    status.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// What a thread does for a living.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Talks with the library and serves the channel.
+    Main,
+    /// Serves disks.
+    Disks,
+    /// Runs a processor.
+    Vcpu,
+}
+
+impl Role {
+    /// System calls that only this role makes.
+    fn calls(self) -> &'static [i64] {
+        match self {
+            Self::Main => &[
+                libc::SYS_epoll_wait,
+                libc::SYS_epoll_pwait,
+                libc::SYS_epoll_pwait2,
+                libc::SYS_epoll_ctl,
+                libc::SYS_read,
+                libc::SYS_readv,
+                libc::SYS_writev,
+                libc::SYS_recvfrom,
+                libc::SYS_recvmsg,
+                libc::SYS_sendto,
+                libc::SYS_shutdown,
+                libc::SYS_close,
+                libc::SYS_pread64,
+            ],
+            Self::Disks => &[
+                libc::SYS_epoll_wait,
+                libc::SYS_epoll_pwait,
+                libc::SYS_epoll_pwait2,
+                libc::SYS_read,
+                libc::SYS_preadv,
+                libc::SYS_pwritev,
+            ],
+            Self::Vcpu => &[libc::SYS_pwrite64],
+        }
+    }
+}
+
+/// What every thread needs: memory, locks, waking others, and ends.
+const COMMON: [i64; 13] = [
+    libc::SYS_write,
+    libc::SYS_futex,
+    libc::SYS_munmap,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_brk,
+    libc::SYS_sched_yield,
+    libc::SYS_clock_gettime,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_exit_group,
+];
+
+/// The filter of a thread with `role`: anything else ends the process.
+pub(crate) fn filter(role: Role) -> Result<BpfProgram, Failure> {
+    let action = "make a system call filter";
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        COMMON.iter().chain(role.calls()).map(|call| (*call, Vec::new())).collect();
+    // Memory, but none that could hold a program.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        let executable = u64::try_from(libc::PROT_EXEC).context(action)?;
+        rules.insert(call, vec![rule(2, SeccompCmpOp::MaskedEq(executable), 0)?]);
+    }
+    match role {
+        Role::Vcpu => {
+            rules.insert(libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, KVM_RUN)?]);
+        }
+        Role::Main => {
+            let duplicate = u64::try_from(libc::F_DUPFD_CLOEXEC).context(action)?;
+            rules.insert(libc::SYS_fcntl, vec![rule(1, SeccompCmpOp::Eq, duplicate)?]);
+        }
+        Role::Disks => {}
+    }
+    let architecture = TargetArch::try_from(std::env::consts::ARCH).context(action)?;
+    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture);
+    filter.and_then(BpfProgram::try_from).context(action)
+}
+
+fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, Failure> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
+    condition.and_then(|condition| SeccompRule::new(vec![condition])).context("make a system call filter")
+}
+
+/// Leaves this thread nothing but what `filter` has.
+pub(crate) fn confine(filter: &BpfProgram) -> Result<(), Failure> {
+    seccompiler::apply_filter(filter).context("install a system call filter")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Putting a machine together.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{FromRawFd, IntoRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::{
+    arch::{self, Entry, layout},
+    devices::{Extents, VirtioDevice, block::Block, console::Console, legacy::Ports, mmio::MmioDevice},
+    exits::Counters,
+    failure::{Context, Failure},
+    memory::{self, Memory},
+    vcpu::Bus,
+    worker::Attached,
+};
+use crate::wire;
+
+/// A machine that has everything but a kernel.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) _vm: VmFd,
+    pub(crate) vcpus: Vec<VcpuFd>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) counters: Arc<Counters>,
+    /// The disks, in order, and how large each is.
+    pub(crate) disks: Vec<(Arc<OnceLock<Extents>>, u64)>,
+    pub(crate) attached_disks: Vec<Attached>,
+    pub(crate) attached_console: Option<Attached>,
+    kernel: File,
+    initramfs: Option<(File, u64)>,
+    memory: Arc<Memory>,
+    interrupts: Vec<u32>,
+}
+
+/// The descriptors that come with a machine, in the order of [`wire::Request::Start`].
+pub(crate) struct Descriptors(std::vec::IntoIter<OwnedFd>);
+
+impl Descriptors {
+    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> Self {
+        Self(descriptors.into_iter())
+    }
+
+    pub(crate) fn next(&mut self, what: &str) -> Result<OwnedFd, Failure> {
+        self.0.next().ok_or_else(|| Failure::new(format!("take over {what}"), "its descriptor was not passed"))
+    }
+}
+
+impl Machine {
+    /// Builds the machine that `start` describes.
+    pub(crate) fn build(kvm: &Kvm, start: &wire::Start, descriptors: Vec<OwnedFd>) -> Result<Self, Failure> {
+        let mut descriptors = Descriptors::new(descriptors);
+        let console = File::from(descriptors.next("the console")?);
+        let kernel = File::from(descriptors.next("the kernel")?);
+        let initramfs = start.has_initramfs.then(|| descriptors.next("the initramfs")).transpose()?;
+        let channel = start.has_channel.then(|| descriptors.next("the channel")).transpose()?;
+        let files: Vec<_> = descriptors.0.collect();
+
+        let vm = kvm.create_vm().context("make a virtual machine")?;
+        let memory = Arc::new(memory::reserve(start.memory)?);
+        memory::register(&vm, &memory)?;
+        set_up_interrupts(&vm)?;
+        let cpuid = arch::supported_cpuid(kvm)?;
+        let vcpus = (0..start.vcpus).map(|id| {
+            let vcpu = vm.create_vcpu(id.into()).context("make a virtual processor")?;
+            arch::set_up(&vcpu, &cpuid, id, start.vcpus)?;
+            Ok(vcpu)
+        });
+        let vcpus = vcpus.collect::<Result<Vec<_>, Failure>>()?;
+
+        let counters = Arc::new(Counters::default());
+        let mut devices: Vec<(Box<dyn VirtioDevice>, Option<OwnedFd>)> = Vec::new();
+        // First, since the guest names its port by the device's number.
+        let console_device = channel.map(|channel| {
+            let socket = UnixStream::from(channel);
+            socket.set_nonblocking(true).context("open the channel")?;
+            let watched = OwnedFd::from(socket.try_clone().context("open the channel")?);
+            Ok((Box::new(Console::new(socket)) as Box<dyn VirtioDevice>, Some(watched)))
+        });
+        devices.extend(console_device.transpose()?);
+        let mut disks = Vec::new();
+        for disk in &start.disks {
+            let extents = Arc::new(OnceLock::new());
+            if !disk.extents.is_empty() {
+                let bound = bound(&disk.extents, &files, disk.capacity)?;
+                let _ = extents.set(bound);
+            }
+            let block = Block::new(disk.capacity, disk.is_writable, Arc::clone(&extents), Arc::clone(&counters));
+            devices.push((Box::new(block), None));
+            disks.push((extents, disk.capacity));
+        }
+
+        let interrupts: Vec<u32> = (layout::FIRST_INTERRUPT..).take(devices.len()).collect();
+        let mut attached = Vec::new();
+        for ((device, socket), interrupt) in devices.into_iter().zip(&interrupts) {
+            attached.push(attach(&vm, device, socket, attached.len(), *interrupt)?);
+        }
+        let bus = Bus {
+            ports: Mutex::new(Ports::new(console)),
+            devices: attached.iter().map(|attached| Arc::clone(&attached.device)).collect(),
+            notifications: attached.iter().map(|attached| attached.notifications.clone()).collect(),
+            memory: Arc::clone(&memory),
+            counters: Arc::clone(&counters),
+        };
+        let attached_console = (attached.len() > disks.len()).then(|| attached.remove(0));
+        let initramfs = initramfs.map(|file| {
+            let file = File::from(file);
+            let length = file.metadata().context("look at the initramfs")?.len();
+            Ok((file, length))
+        });
+        Ok(Self {
+            _vm: vm,
+            vcpus,
+            bus: Arc::new(bus),
+            counters,
+            disks,
+            attached_disks: attached,
+            attached_console,
+            kernel,
+            initramfs: initramfs.transpose()?,
+            memory,
+            interrupts,
+        })
+    }
+
+    /// Loads the kernel, which is the first thing here that is not hypr's own.
+    pub(crate) fn load(&mut self, start: &wire::Start) -> Result<(), Failure> {
+        let payload = arch::Payload {
+            initramfs: self.initramfs.as_ref().map(|(file, length)| (file, *length)),
+            command_line: &start.command_line,
+            vcpus: start.vcpus,
+            interrupts: &self.interrupts,
+        };
+        let entry: Entry = arch::load(&self.memory, &mut self.kernel, &payload)?;
+        match self.vcpus.first() {
+            Some(first) => entry.prepare(first),
+            None => Err(Failure::new("start the machine", "it has no processor")),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+}
+
+/// `extents` over those of `files` that they name.
+pub(crate) fn bound(extents: &[wire::Extent], files: &[OwnedFd], capacity: u64) -> Result<Extents, Failure> {
+    let files: Result<Vec<_>, _> = files.iter().map(OwnedFd::try_clone).collect();
+    Extents::new(extents.to_vec(), files.context("take over a disk")?, capacity)
+}
+
+/// Takes over `/dev/kvm`.
+pub(crate) fn kvm(descriptor: OwnedFd) -> Kvm {
+    // SAFETY: the descriptor is owned, and nobody else's from here on.
+    unsafe { Kvm::from_raw_fd(descriptor.into_raw_fd()) }
+}
+
+fn set_up_interrupts(vm: &VmFd) -> Result<(), Failure> {
+    vm.set_tss_address(layout::TSS).context("give KVM its pages")?;
+    vm.create_irq_chip().context("make the interrupt controllers")?;
+    // Kernels calibrate by it, and read the speaker's port to do so.
+    let timer = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
+    vm.create_pit2(timer).context("make the timer")
+}
+
+fn attach(
+    vm: &VmFd,
+    device: Box<dyn VirtioDevice>,
+    socket: Option<OwnedFd>,
+    number: usize,
+    interrupt: u32,
+) -> Result<Attached, Failure> {
+    let action = "attach a device";
+    let base = layout::MMIO + layout::MMIO_STRIDE * u64::try_from(number).context(action)?;
+    let line = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).context(action)?;
+    vm.register_irqfd(&line, interrupt).context(action)?;
+    let device = MmioDevice::new(device, line)?;
+    let mut notifications = Vec::new();
+    for queue in (0u32..).take(device.queue_count()) {
+        let notification = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).context(action)?;
+        vm.register_ioevent(&notification, &IoEventAddress::Mmio(base + 0x50), queue).context(action)?;
+        notifications.push(Arc::new(notification));
+    }
+    Ok(Attached { device: Arc::new(device), notifications, socket })
+}
