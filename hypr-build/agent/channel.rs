@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: File,
+    /// Whether it is a socket, which descriptors come over, or a port of a machine's console.
+    is_socket: bool,
     /// Descriptors that arrived and were not yet taken, in order.
     descriptors: Vec<OwnedFd>,
 }
@@ -23,7 +25,17 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel over a connected Unix socket.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: File::from(socket), descriptors: Vec::new() }
+        Self { socket: File::from(socket), is_socket: true, descriptors: Vec::new() }
+    }
+
+    /// A channel over a port of a machine's console.
+    pub(crate) fn over_port(port: File) -> Self {
+        Self { socket: port, is_socket: false, descriptors: Vec::new() }
+    }
+
+    /// Takes `descriptors` for such as have arrived.
+    pub(crate) fn supply(&mut self, descriptors: impl IntoIterator<Item = OwnedFd>) {
+        self.descriptors.extend(descriptors);
     }
 
     /// Reads the next request; `None` at the end of the stream.
@@ -70,7 +82,11 @@ impl Channel {
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Failed> {
         loop {
-            match rights::receive(self.socket.as_fd(), bytes, &mut self.descriptors) {
+            let received = match self.is_socket {
+                true => rights::receive(self.socket.as_fd(), bytes, &mut self.descriptors),
+                false => self.socket.read(bytes),
+            };
+            match received {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other.context("read a request"),
             }

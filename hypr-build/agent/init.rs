@@ -96,7 +96,7 @@ fn run(plan: &Plan, links: &Inherited, report: &File) -> Result<(), Failed> {
     loop {
         let ended = process::wait(None).context("wait for the process")?;
         if ended.child == child {
-            tell(report, &Report::Exited(Exited { status: ended.status, cpu_micros: 0 }));
+            tell(report, &Report::Exited(Exited { status: ended.status, ..Exited::default() }));
             return Ok(());
         }
     }

@@ -4,6 +4,8 @@
 //! *agent* itself stays outside of the sandbox, talks to hypr and never runs a byte of the image. Its child is the
 //! *init* of the sandbox's pid namespace (see [`init`]): it builds the root, then starts the step's *process* and
 //! reaps what that leaves behind. The channel to hypr is the agent's alone; its end kills the sandbox.
+//!
+//! In a virtual machine the agent is the first program of all, and first makes the [machine] what the host is otherwise.
 
 mod attributes;
 mod baseline;
@@ -14,6 +16,7 @@ mod extract;
 mod failure;
 mod init;
 mod launch;
+mod machine;
 mod marks;
 mod masks;
 mod mount_points;
@@ -36,6 +39,9 @@ use std::process::ExitCode;
 use crate::{channel::Channel, protocol::Report, sys::process};
 
 fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == machine::NAME) {
+        return machine::main();
+    }
     process::set_name(c"hypr-agent");
     process::new_session();
     process::umask(0o077);

@@ -13,6 +13,7 @@ use crate::{
     channel::{Changes, Channel},
     failure::{Context, Failed},
     init::Plan,
+    machine::Machine,
     marks::Marks,
     protocol::{self, Access, Content, FailureKind, Lower, Mount, Report, Request, Sandbox},
     root::mount_name,
@@ -36,14 +37,27 @@ pub(crate) fn serve(channel: &mut Channel) -> Result<(), Failed> {
     channel.send(&Report::Hello(protocol::VERSION))?;
     match receive_task(channel)? {
         None => Ok(()),
-        Some(Request::Sandbox(sandbox)) => serve_sandbox(channel, sandbox),
+        Some(Request::Sandbox(sandbox)) => serve_sandbox(channel, sandbox, None),
         Some(Request::Unpack) => trees::unpack(channel),
         Some(Request::Remove(name)) => trees::remove(channel, &name),
         Some(_) => Err(out_of_order()),
     }
 }
 
-fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> {
+/// Serves hypr from within a machine.
+pub(crate) fn serve_machine(channel: &mut Channel) -> Result<(), Failed> {
+    channel.send(&Report::Hello(protocol::VERSION))?;
+    let Some(request) = channel.receive()? else { return Ok(()) };
+    let Request::Machine(machine) = request else { return Err(out_of_order()) };
+    let machine = Machine::set_up(&machine, channel)?;
+    match channel.receive()? {
+        None => Ok(()),
+        Some(Request::Sandbox(sandbox)) => serve_sandbox(channel, sandbox, Some(&machine)),
+        Some(_) => Err(out_of_order()),
+    }
+}
+
+fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox, machine: Option<&Machine>) -> Result<(), Failed> {
     let groups = sandbox.cgroups.len();
     let lowers = sandbox.lowers.iter().chain(sandbox.mounts.iter().flat_map(Mount::lowers));
     let mounts = lowers.filter(|lower| **lower == Lower::Mount).count();
@@ -62,7 +76,8 @@ fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> 
     let (cgroups, parents) = pairs(cgroups);
     // From here on there is something to clean up, whichever way this function is left.
     let scratch = Scratch::new(directory, sandbox.cgroups.clone(), parents)?;
-    let outcome = run(channel, &scratch, Plan { sandbox, process, mounts, cgroups }, marks);
+    let plan = Plan { sandbox, process, mounts, cgroups };
+    let outcome = run(channel, &scratch, plan, marks, machine);
     if let Err(failed) = outcome {
         let _ = channel.send(&Report::Failed(failed.0));
     }
@@ -71,7 +86,13 @@ fn serve_sandbox(channel: &mut Channel, sandbox: Sandbox) -> Result<(), Failed> 
     Ok(())
 }
 
-fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Result<(), Failed> {
+fn run(
+    channel: &mut Channel,
+    scratch: &Scratch,
+    plan: Plan,
+    marks: Marks,
+    machine: Option<&Machine>,
+) -> Result<(), Failed> {
     scratch.make_stage()?;
     let mut root = Upper { directory: scratch.make_upper("")?, baseline: Baseline::default() };
     let mut mounts = BTreeMap::new();
@@ -88,7 +109,8 @@ fn run(channel: &mut Channel, scratch: &Scratch, plan: Plan, marks: Marks) -> Re
         mounts.values_mut().try_for_each(Upper::record)?;
         channel.send(&Report::Started)
     };
-    let End::Exited(exited) = supervise::run(channel, plan, streams, record)? else { return Ok(()) };
+    let End::Exited(mut exited) = supervise::run(channel, plan, streams, record)? else { return Ok(()) };
+    exited.account = machine.map(Machine::account).unwrap_or_default();
     channel.send(&Report::Exited(exited))?;
     loop {
         match channel.receive()? {

@@ -131,7 +131,7 @@ impl Watch<'_> {
         self.child = None;
         self.stdout.drain(&mut self.buffer, self.channel).context("send output")?;
         self.stderr.drain(&mut self.buffer, self.channel).context("send output")?;
-        Ok(End::Exited(Exited { status, cpu_micros }))
+        Ok(End::Exited(Exited { status, cpu_micros, ..Exited::default() }))
     }
 
     fn report(&mut self) -> Result<Report, Failed> {

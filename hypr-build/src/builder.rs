@@ -13,6 +13,7 @@ use std::{
 use crate::{
     error::Error,
     executor::{Executor, Limits, Network},
+    kernel::KernelSource,
     plan::{BuildArgs, CacheUse, Outline},
     progress::{ProgressSink, Silent},
     secret::Secret,
@@ -42,6 +43,7 @@ pub struct Builder {
     pub(crate) platform: Option<String>,
     pub(crate) cache: CacheUse,
     pub(crate) isolation: Isolation,
+    pub(crate) kernel: KernelSource,
     pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
@@ -114,6 +116,7 @@ impl Builder {
             platform: None,
             cache: CacheUse::All,
             isolation: Isolation::default(),
+            kernel: KernelSource::from_environment(),
             executor: None,
             network: Network::default(),
             limits: Limits::default(),
@@ -203,6 +206,13 @@ impl Builder {
     /// Where each `RUN` runs.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// The kernel that microVMs boot. By default the one that `HYPR_KERNEL` names, else one of the store, else the
+    /// newest that is installed.
+    pub fn guest_kernel(mut self, kernel: KernelSource) -> Self {
+        self.kernel = kernel;
         self
     }
 

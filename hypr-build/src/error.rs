@@ -5,6 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use crate::{
     context::ContextError,
     dockerfile::{Dockerfile, ParseErrors},
+    executor::ExecutorError,
     image::{ImageError, InvalidPlatform, InvalidReference},
     lint::Rule,
     plan::PlanError,
@@ -77,6 +78,9 @@ pub enum Error {
         /// Why.
         source: Box<StepError>,
     },
+    /// There is no sandbox of the kind that was asked for.
+    #[error("cannot isolate steps as asked for")]
+    Isolation(#[source] ExecutorError),
     /// A base image could not be had.
     #[error("{at}: cannot get the image `{name}`{}", known(.stages))]
     Base {

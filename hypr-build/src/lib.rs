@@ -15,6 +15,8 @@ pub mod executor;
 mod http;
 #[cfg(feature = "build")]
 pub mod image;
+#[cfg(feature = "build")]
+pub mod kernel;
 pub mod lint;
 #[cfg(feature = "build")]
 mod plan;

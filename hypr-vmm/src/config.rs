@@ -156,6 +156,13 @@ impl Disk {
         Self { capacity, is_writable: false, extents: Vec::new() }
     }
 
+    /// This disk with `extents`, which must not touch each other, in place of what it showed.
+    #[must_use]
+    pub fn showing(mut self, extents: Vec<Extent>) -> Self {
+        self.extents = extents;
+        self
+    }
+
     fn of_file(file: File, is_writable: bool) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let capacity = length.next_multiple_of(if is_writable { 1 } else { SECTOR });

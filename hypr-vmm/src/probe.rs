@@ -31,13 +31,14 @@ pub struct Support {
 /// Says what is missing, and the way out where there is one.
 pub fn probe() -> Result<Support, Error> {
     let kvm = open()?;
+    if Path::new("/sys/module/kvm_pvm").exists() {
+        let reason = "it is the module kvm_pvm, which interprets guests and cannot run a kernel";
+        return Err(Error::Unfit(reason.to_owned()));
+    }
     let mut monitor = Monitor::start()?;
     let failed = |source| Error::Monitor { action: "ask the monitor", source };
     monitor.send(&Request::Probe, &[kvm.as_fd()]).map_err(failed)?;
     match wire::receive(monitor.control(), 0) {
-        Ok(Some((Report::Works { .. }, _))) if Path::new("/sys/module/kvm_pvm").exists() => {
-            Err(Error::Unfit("it is the module kvm_pvm, which interprets guests and cannot run a kernel".to_owned()))
-        }
         Ok(Some((Report::Works { max_vcpus, jail }, _))) => Ok(Support { max_vcpus, jail }),
         Ok(Some((Report::Unfit(reason), _))) => Err(Error::Unfit(reason)),
         Ok(Some((Report::Failed { action, reason }, _))) => Err(Error::Unfit(format!("cannot {action}: {reason}"))),

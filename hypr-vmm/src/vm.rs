@@ -112,7 +112,7 @@ impl Vm {
     ///
     /// # Errors
     /// Fails when the monitor was lost.
-    pub fn stop(mut self) -> Result<Ended, Error> {
+    pub fn stop(&mut self) -> Result<Ended, Error> {
         // If it has ended by itself it does not listen, but has told.
         let _ = self.monitor.send(&Request::Stop, &[]);
         self.ended()
@@ -122,7 +122,7 @@ impl Vm {
     ///
     /// # Errors
     /// Fails when the monitor was lost.
-    pub fn wait(mut self) -> Result<Ended, Error> {
+    pub fn wait(&mut self) -> Result<Ended, Error> {
         self.ended()
     }
 

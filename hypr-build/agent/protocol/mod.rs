@@ -11,7 +11,7 @@ use self::codec::{Decoder, Encoder};
 pub(crate) use self::stream::{Flow, MAX_DATA, MAX_STREAMS, WINDOW};
 
 /// What both sides must have in common. Any change of these frames changes it.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Bytes before the body of a frame.
 pub(crate) const HEADER: usize = 8;
@@ -35,7 +35,7 @@ impl std::fmt::Display for Malformed {
     }
 }
 
-/// What hypr asks of the agent, in this order: descriptors, [`Sandbox`](Request::Sandbox),
+/// What hypr asks of the agent, in this order: descriptors or [`Machine`](Request::Machine), [`Sandbox`](Request::Sandbox),
 /// [`IdsMapped`](Request::IdsMapped) when asked for, [`Process`](Request::Process), and once that ended
 /// [`Capture`](Request::Capture) and [`CaptureMount`](Request::CaptureMount) as often as needed. The end of the stream,
 /// at any time, ends the sandbox.
@@ -46,6 +46,10 @@ impl std::fmt::Display for Malformed {
 pub(crate) enum Request {
     /// So many descriptors come with this frame; [`Sandbox`] says what they are.
     Descriptors(u32),
+    /// What the agent's virtual machine is to have mounted. Only the agent of a machine is told, and nobody sends it
+    /// descriptors: it makes those that [`Sandbox`] speaks of, with one control group, and its layers are directories
+    /// by the names of [`layer_directory`].
+    Machine(Machine),
     /// The sandbox to make.
     Sandbox(Sandbox),
     /// The agent's user namespace has its id maps.
@@ -62,6 +66,22 @@ pub(crate) enum Request {
     Unpack,
     /// Remove the tree of this name, if there is one. The descriptor is the directory it is in.
     Remove(Vec<u8>),
+}
+
+/// What a virtual machine has for its sandbox.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Where each layer is on the first disk: the first byte, and how many.
+    pub(crate) layers: Vec<(u64, u64)>,
+    /// Bytes of memory that the sandbox may use, or with zero all there is.
+    pub(crate) memory: u64,
+    /// Processes and threads that the sandbox may have, or with zero any number.
+    pub(crate) pids: u64,
+}
+
+/// Where a machine's agent mounts the layer of this number.
+pub(crate) fn layer_directory(number: usize) -> String {
+    format!("/layers/{number}")
 }
 
 /// What the sandbox is made of. The descriptors sent before it are, in order: the scratch directory, then for each of
@@ -211,6 +231,21 @@ pub(crate) struct Exited {
     pub(crate) status: u8,
     /// User and system time of all processes that were waited for, in microseconds.
     pub(crate) cpu_micros: u64,
+    /// What the agent of a machine alone knows.
+    pub(crate) account: Account,
+}
+
+/// What a sandbox used of its machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Bytes of memory at the highest; 0 when that is not known.
+    pub(crate) peak_memory: u64,
+    /// Whether a process was killed for want of memory.
+    pub(crate) out_of_memory: bool,
+    /// Whether a process could not be made for the limit.
+    pub(crate) out_of_pids: bool,
+    /// Whether the scratch disk is full.
+    pub(crate) out_of_scratch: bool,
 }
 
 /// Why the agent could not do what it was asked.
@@ -261,6 +296,7 @@ pub(crate) mod kind {
     pub(crate) const REMOVE: u8 = 0x87;
     pub(crate) const CAPTURE_MOUNT: u8 = 0x88;
     pub(crate) const STREAM_REQUEST: u8 = 0x89;
+    pub(crate) const MACHINE: u8 = 0x8a;
 }
 
 impl Request {
@@ -268,6 +304,7 @@ impl Request {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Descriptors(count) => Encoder::new(kind::DESCRIPTORS).u32(*count).finish(),
+            Self::Machine(machine) => machine.encode(),
             Self::Sandbox(sandbox) => sandbox.encode(),
             Self::IdsMapped => Encoder::new(kind::IDS_MAPPED).finish(),
             Self::Process(process) => process.encode(),
@@ -284,6 +321,7 @@ impl Request {
         let mut body = Decoder(body);
         let request = match kind {
             kind::DESCRIPTORS => Self::Descriptors(body.u32()?),
+            kind::MACHINE => Self::Machine(Machine::decode(&mut body)?),
             kind::SANDBOX => Self::Sandbox(Sandbox::decode(&mut body)?),
             kind::IDS_MAPPED => Self::IdsMapped,
             kind::PROCESS => Self::Process(Process::decode(&mut body)?),
@@ -310,9 +348,7 @@ impl Report {
             Self::Stderr(bytes) => frame(kind::STDERR, bytes),
             Self::Connected { stream, mount } => Encoder::new(kind::CONNECTED).u32(*stream).u32(*mount).finish(),
             Self::Stream(stream, flow) => flow.encode(kind::STREAM_REPORT, *stream),
-            Self::Exited(exited) => {
-                Encoder::new(kind::EXITED).u32(exited.status.into()).u64(exited.cpu_micros).finish()
-            }
+            Self::Exited(exited) => exited.encode(),
             Self::Changes(bytes) => frame(kind::CHANGES, bytes),
             Self::Captured => Encoder::new(kind::CAPTURED).finish(),
             Self::Done => Encoder::new(kind::DONE).finish(),
@@ -329,10 +365,7 @@ impl Report {
             kind::STARTED => Self::Started,
             kind::STDOUT => return Ok(Self::Stdout(body.to_vec())),
             kind::STDERR => return Ok(Self::Stderr(body.to_vec())),
-            kind::EXITED => {
-                let status = rest.u32()?.try_into().map_err(|_| Malformed("an exit status above 255"))?;
-                Self::Exited(Exited { status, cpu_micros: rest.u64()? })
-            }
+            kind::EXITED => Self::Exited(Exited::decode(&mut rest)?),
             kind::CONNECTED => Self::Connected { stream: rest.u32()?, mount: rest.u32()? },
             kind::STREAM_REPORT => Flow::decode(&mut rest).map(|(stream, flow)| Self::Stream(stream, flow))?,
             kind::CHANGES => return Ok(Self::Changes(body.to_vec())),
@@ -343,6 +376,48 @@ impl Report {
         };
         rest.end()?;
         Ok(report)
+    }
+}
+
+impl Exited {
+    fn encode(&self) -> Vec<u8> {
+        let Account { peak_memory, out_of_memory, out_of_pids, out_of_scratch } = self.account;
+        Encoder::new(kind::EXITED)
+            .u32(self.status.into())
+            .u64(self.cpu_micros)
+            .u64(peak_memory)
+            .u32(out_of_memory.into())
+            .u32(out_of_pids.into())
+            .u32(out_of_scratch.into())
+            .finish()
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let status = from.u32()?.try_into().map_err(|_| Malformed("an exit status above 255"))?;
+        let cpu_micros = from.u64()?;
+        let account = Account {
+            peak_memory: from.u64()?,
+            out_of_memory: from.flag()?,
+            out_of_pids: from.flag()?,
+            out_of_scratch: from.flag()?,
+        };
+        Ok(Self { status, cpu_micros, account })
+    }
+}
+
+impl Machine {
+    fn encode(&self) -> Vec<u8> {
+        let mut to = Encoder::new(kind::MACHINE).u64(self.memory).u64(self.pids).len(self.layers.len());
+        for (start, length) in &self.layers {
+            to = to.u64(*start).u64(*length);
+        }
+        to.finish()
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let (memory, pids) = (from.u64()?, from.u64()?);
+        let layers = (0..from.count()?).map(|_| Ok((from.u64()?, from.u64()?))).collect::<Result<_, _>>()?;
+        Ok(Self { layers, memory, pids })
     }
 }
 

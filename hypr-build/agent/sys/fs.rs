@@ -34,12 +34,14 @@ mod number {
     use std::ffi::c_long;
     pub(super) const GETDENTS64: c_long = 217;
     pub(super) const STATX: c_long = 332;
+    pub(super) const FSTATFS: c_long = 138;
 }
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 mod number {
     use std::ffi::c_long;
     pub(super) const GETDENTS64: c_long = 61;
     pub(super) const STATX: c_long = 291;
+    pub(super) const FSTATFS: c_long = 44;
 }
 
 unsafe extern "C" {
@@ -189,6 +191,26 @@ fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: c_int) -> io::Result<Stat> {
         device: (raw.device_major, raw.device_minor),
         id: (raw.filesystem_major, raw.filesystem_minor, raw.inode),
     })
+}
+
+/// The kernel's `struct statfs` for 64-bit machines.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct RawFileSystem {
+    kind: i64,
+    block_size: i64,
+    blocks: u64,
+    free: u64,
+    available: u64,
+    others: [u64; 10],
+}
+
+/// How many bytes are free on the file system that `fd` is on.
+pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut raw = RawFileSystem::default();
+    // SAFETY: the kernel writes at most its 120 bytes into `raw`, which is valid for every bit pattern.
+    check_long(unsafe { syscall(number::FSTATFS, fd.as_raw_fd(), &raw mut raw) })?;
+    Ok(raw.available.saturating_mul(raw.block_size.unsigned_abs()))
 }
 
 /// The names in the directory `dir`, in the file system's order, without `.` and `..`.

@@ -5,9 +5,11 @@
 //! code of the agent is below this module.
 
 pub(crate) mod attribute;
+pub(crate) mod block;
 pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod fs;
+pub(crate) mod module;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod pipe;

@@ -16,6 +16,7 @@ pub(crate) const NO_EXEC: c_ulong = 8;
 pub(crate) const REMOUNT: c_ulong = 32;
 pub(crate) const NO_ATIME: c_ulong = 1024;
 pub(crate) const BIND: c_ulong = 4096;
+const MOVE: c_ulong = 8192;
 pub(crate) const RECURSIVE: c_ulong = 16384;
 pub(crate) const PRIVATE: c_ulong = 1 << 18;
 
@@ -39,6 +40,7 @@ unsafe extern "C" {
         flags: c_ulong,
         data: *const c_void,
     ) -> c_int;
+    fn chroot(path: *const c_char) -> c_int;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
 }
 
@@ -85,5 +87,14 @@ pub(crate) fn pivot_into_working_directory() -> io::Result<()> {
     check_long(unsafe { syscall(PIVOT_ROOT, c".".as_ptr(), c".".as_ptr()) })?;
     // The old root now lies on top of the new one.
     detach(c".")?;
+    std::env::set_current_dir("/")
+}
+
+/// Makes the working directory, which is a mount, the root of everything. For the first file system of a kernel, which
+/// cannot be exchanged for another.
+pub(crate) fn move_working_directory_to_root() -> io::Result<()> {
+    mount(c".", c"/", c"none", MOVE, c"")?;
+    // SAFETY: the path is a terminated string that outlives the call.
+    check(unsafe { chroot(c".".as_ptr()) })?;
     std::env::set_current_dir("/")
 }

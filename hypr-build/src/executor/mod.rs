@@ -1,16 +1,21 @@
 //! Where a `RUN` runs: the seam between the solver and its sandboxes.
 
+mod agent;
 mod capabilities;
+mod cleanups;
 mod namespace;
+mod network_files;
 #[expect(dead_code, reason = "one half of it is the agent's")]
 #[path = "../../agent/protocol/mod.rs"]
 mod protocol;
+mod request;
 mod seccomp;
 mod session;
 mod ssh_agent;
 mod streams;
+mod vm;
 
-pub use self::namespace::NamespaceExecutor;
+pub use self::{namespace::NamespaceExecutor, vm::VmExecutor};
 
 use std::{
     num::{NonZeroU32, NonZeroU64},

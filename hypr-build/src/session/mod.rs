@@ -65,7 +65,6 @@ pub(crate) async fn solve(mut builder: Builder) -> Result<Export, Error> {
         builder.args.insert(SOURCE_DATE_EPOCH.to_owned(), seconds.to_string());
     }
     let ssh = agents(&builder.ssh)?;
-    sandbox::check(builder.isolation)?;
     let root = builder.store.clone();
     let store = blocking(move || Ok(Store::open(&resolve_root(root.as_deref())?)?)).await?;
     let client = Arc::new(remote::Client::new(ssh.get(DEFAULT_AGENT).cloned()));
@@ -115,7 +114,7 @@ pub(crate) async fn solve(mut builder: Builder) -> Result<Export, Error> {
         (None, true) => {
             let opened = store.clone();
             work_dir = blocking(move || Ok(opened.work_dir()?)).await?;
-            let chosen = sandbox::choose(builder.isolation, work_dir.path(), &store).await?;
+            let chosen = sandbox::choose(builder.isolation, &builder.kernel, work_dir.path(), &store).await?;
             (Some(chosen.executor), Some(chosen.reason))
         }
     };

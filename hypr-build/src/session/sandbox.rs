@@ -5,7 +5,8 @@ use std::{path::Path, sync::Arc};
 use crate::{
     builder::Isolation,
     error::Error,
-    executor::{Executor, NamespaceExecutor},
+    executor::{Executor, ExecutorError, NamespaceExecutor, VmExecutor},
+    kernel::{KernelSource, Kernels, with_causes},
     store::Store,
 };
 
@@ -13,17 +14,6 @@ use crate::{
 pub(super) struct Chosen {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) reason: String,
-}
-
-/// Refuses what this version cannot isolate with, before any work is done.
-pub(super) fn check(isolation: Isolation) -> Result<(), Error> {
-    match isolation {
-        Isolation::Vm => Err(Error::NotYet {
-            what: "isolation in a microVM",
-            instead: "use `--isolation namespace`, or leave the choice to `auto`",
-        }),
-        Isolation::Auto | Isolation::Namespace => Ok(()),
-    }
 }
 
 /// Whether a layer from the cache that this executor made will do.
@@ -36,13 +26,44 @@ pub(super) fn accepts(isolation: Isolation) -> fn(&str) -> bool {
 
 /// The executor for this isolation, with what its steps write kept in `scratch` while they run.
 ///
+/// # Errors
+/// Fails when there is to be a microVM and none can run here.
+pub(super) async fn choose(
+    isolation: Isolation,
+    kernel: &KernelSource,
+    scratch: &Path,
+    store: &Store,
+) -> Result<Chosen, Error> {
+    if isolation == Isolation::Namespace {
+        return namespaces(scratch, store, "as asked for".to_owned()).await;
+    }
+    match (isolation, machine(kernel, scratch, store).await) {
+        (_, Ok(chosen)) => Ok(chosen),
+        (Isolation::Vm, Err(reason)) => {
+            Err(Error::Isolation(ExecutorError::Unavailable { executor: "vm", reason }))
+        }
+        (_, Err(reason)) => namespaces(scratch, store, format!("auto: {reason}")).await,
+    }
+}
+
+/// The executor of microVMs, or why there is none.
+async fn machine(source: &KernelSource, scratch: &Path, store: &Store) -> Result<Chosen, String> {
+    let kernels = store.folder("kernels").map(Kernels::new).map_err(|error| with_causes(&error))?;
+    let source = source.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let kvm = hypr_vmm::probe().map_err(|error| with_causes(&error))?;
+        let kernel = kernels.find(&source).map_err(|error| with_causes(&error))?;
+        Ok::<_, String>((kvm, kernel))
+    });
+    let (_, kernel) = found.await.map_err(|error| error.to_string())??;
+    let reason = format!("Linux {} of {}", kernel.version(), kernel.source());
+    Ok(Chosen { executor: Arc::new(VmExecutor::new(kernel, scratch)), reason })
+}
+
+/// The executor of namespaces.
+///
 /// With it at hand, what killed builds left in the store and only an executor can remove is removed too.
-pub(super) async fn choose(isolation: Isolation, scratch: &Path, store: &Store) -> Result<Chosen, Error> {
-    let reason = match (isolation, hypr_vmm::probe()) {
-        (Isolation::Auto, Ok(_)) => "auto: KVM is here, but this version has no microVMs yet".to_owned(),
-        (Isolation::Auto, Err(error)) => format!("auto: {error}"),
-        (Isolation::Namespace | Isolation::Vm, _) => "as asked for".to_owned(),
-    };
+async fn namespaces(scratch: &Path, store: &Store, reason: String) -> Result<Chosen, Error> {
     let executor = NamespaceExecutor::new(scratch).keep_unpacked_in(store.folder("unpacked")?);
     for path in store.leftovers() {
         if let Err(error) = executor.remove(path).await {

@@ -8,3 +8,4 @@ mod leaks;
 mod namespace;
 mod run;
 mod unprivileged;
+mod vm;

@@ -1,28 +1,24 @@
 //! Sandboxes made of namespaces, control groups and overlayfs on the host's own kernel.
 //!
-//! For each step an [agent](agent) is started, which makes the namespaces and builds the root from what it is handed:
+//! For each step an [agent](super::agent) is started, which makes the namespaces and builds the root from what it is handed:
 //! the layers as detached [mounts](layers), the [control groups](cgroup), a scratch directory. Without the rights of
 //! root, it makes them in a [user namespace](user), and the layers are [directories](unpacked). Here only is decided
 //! what the sandbox may be; the [conversation](super::session) with the agent is the same for every executor.
 
-mod agent;
 mod cgroup;
 mod descriptors;
 mod idmap;
 mod layers;
 mod loop_device;
-mod network_files;
 mod sandbox;
 mod unpacked;
 mod user;
 
 use std::{
-    collections::HashSet,
     fs, io,
-    num::NonZeroU64,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStringExt,
     },
     path::{Path, PathBuf},
     sync::{
@@ -35,26 +31,25 @@ use async_trait::async_trait;
 use tokio::{net::UnixStream, sync::OnceCell};
 
 use self::{
-    agent::Agent,
     cgroup::{Cgroup, Hierarchies},
     layers::Layers,
-    sandbox::{Cleanups, Sandbox},
+    sandbox::Sandbox,
     unpacked::Unpacked,
     user::UserNamespaces,
 };
 use super::{
-    Executor, ExecutorError, Limits, Mount, MountAccess, MountContent, Network, RunOutcome, RunStep, StepIo, Usage,
+    Executor, ExecutorError, Limits, RunOutcome, RunStep, StepIo, Usage,
+    agent::Agent,
     capabilities::Capabilities,
-    protocol::{self, Access, Content, Lower, Program, Request},
+    cleanups::Cleanups,
+    protocol::{Lower, Request},
+    request::{self, Stacks, blocking, setup_error},
     seccomp::Filter,
     session::Session,
 };
-use crate::snapshot::{Layer, Snapshot};
+use crate::snapshot::Snapshot;
 
 const NAME: &str = "namespace";
-
-/// The name of the machine that a process believes to run on.
-const HOST_NAME: &str = "hypr";
 
 /// Runs steps in namespaces of the host's kernel.
 ///
@@ -145,7 +140,7 @@ impl NamespaceExecutor {
         let (sandbox, setup, descriptors, lowers) = blocking(move || {
             let mut mounts = Vec::new();
             let mut stack = |snapshot: &Snapshot| -> Result<Vec<Lower>, ExecutorError> {
-                let effective = effective(snapshot);
+                let effective = request::effective(snapshot);
                 Ok(match &machine.unprivileged {
                     None => {
                         let first = mounts.len();
@@ -159,7 +154,7 @@ impl NamespaceExecutor {
                 })
             };
             let lowers = stack(&snapshot)?;
-            let wanted = wanted.into_iter().map(|mount| described(mount, &mut stack)).collect::<Result<Vec<_>, _>>()?;
+            let wanted = wanted.into_iter().map(|mount| request::mount(mount, &mut stack)).collect::<Result<Vec<_>, _>>()?;
             let lowers = Stacks { root: lowers, mounts: wanted };
             let cgroup = Cgroup::create(&machine.hierarchies, &limits)?;
             let groups = cgroup.descriptors().map_err(|source| setup_error("open the control groups", source))?;
@@ -190,14 +185,16 @@ impl NamespaceExecutor {
         descriptors::send(session.stream(), &borrowed).await?;
         drop(descriptors);
         let user_namespace = machine.unprivileged.is_some();
-        session.send(&Request::Sandbox(describe(step, sandbox, user_namespace, lowers))).await?;
+        let cgroups =
+            sandbox.cgroup().map_or(Vec::new(), |group| vec![group.name().as_bytes().to_vec(); group.count()]);
+        session.send(&Request::Sandbox(request::sandbox(step, lowers, user_namespace, cgroups))).await?;
         if let (true, Some(agent)) = (user_namespace, sandbox.agent_id()) {
             session.wait_for_id_maps().await?;
             let machine = Arc::clone(machine);
             blocking(move || machine.map_ids(agent)).await?;
             session.send(&Request::IdsMapped).await?;
         }
-        session.send(&Request::Process(process(step, machine.seccomp.clone()))).await
+        session.send(&Request::Process(request::process(step, machine.seccomp.clone()))).await
     }
 }
 
@@ -207,12 +204,6 @@ struct Prepared {
     descriptors: Vec<OwnedFd>,
     lowers: Stacks,
     sandbox: Sandbox,
-}
-
-/// Layers as the agent finds them.
-struct Stacks {
-    root: Vec<Lower>,
-    mounts: Vec<protocol::Mount>,
 }
 
 #[async_trait]
@@ -252,12 +243,11 @@ async fn finish_process(
     step: &RunStep<'_>,
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
-    let captured = |mount: &Mount| matches!(mount.content, MountContent::Tree { access: MountAccess::Captured, .. });
     let exited = session.follow(step.limits.timeout, step.mounts, io).await.map_err(|error| match error {
-        ExecutorError::Start { reason, .. } => ExecutorError::Start { program: program(step).to_owned(), reason },
+        ExecutorError::Start { reason, .. } => ExecutorError::Start { program: request::program(step).to_owned(), reason },
         error => error,
     })?;
-    for (number, _) in step.mounts.iter().enumerate().filter(|(_, mount)| captured(mount)) {
+    for (number, _) in step.mounts.iter().enumerate().filter(|(_, mount)| request::is_captured(mount)) {
         session.capture_mount(number, io).await?;
     }
     let cgroup = sandbox.cgroup();
@@ -280,7 +270,7 @@ async fn finish_process(
 impl Machine {
     fn discover(scratch_root: &Path, unpacked: Option<PathBuf>) -> Result<Self, ExecutorError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let agent = Agent::load()?;
+        let agent = Agent::load(NAME)?;
         check_scratch(scratch_root)?;
         let filter = Filter::docker_default(Capabilities::DEFAULT).map_err(|error| unavailable(format!("{error}")))?;
         let unprivileged = if user::is_root_of_the_host() {
@@ -369,93 +359,6 @@ fn refuse_unenforceable(limits: &Limits) -> Result<(), ExecutorError> {
             reason: "a step in namespaces writes to the store's own file system".to_owned(),
         }),
     }
-}
-
-/// The layers of `snapshot` that count. Of a layer that is there twice the higher one does: it has every entry and
-/// every whiteout of the lower one, and overlayfs takes no layer twice.
-fn effective(snapshot: &Snapshot) -> Vec<&Layer> {
-    let mut seen = HashSet::new();
-    let mut layers: Vec<_> = snapshot.layers().iter().rev().filter(|layer| seen.insert(layer.id.file)).collect();
-    layers.reverse();
-    layers
-}
-
-/// A mount as the agent is told of it; `stack` finds layers for it.
-fn described(
-    mount: Mount,
-    stack: &mut impl FnMut(&Snapshot) -> Result<Vec<Lower>, ExecutorError>,
-) -> Result<protocol::Mount, ExecutorError> {
-    let content = match mount.content {
-        MountContent::Tree { snapshot, source, is_directory, access } => {
-            let access = match access {
-                MountAccess::ReadOnly => Access::ReadOnly,
-                MountAccess::Discarded => Access::Discarded,
-                MountAccess::Captured => Access::Captured,
-            };
-            Content::Tree { lowers: stack(&snapshot)?, source, is_directory, access }
-        }
-        MountContent::Tmpfs { size } => Content::Tmpfs { size: size.map_or(0, NonZeroU64::get) },
-        MountContent::Secret { content, mode, uid, gid } => Content::File { content: content.to_vec(), mode, uid, gid },
-        // What it leads to stays with the session.
-        MountContent::SshAgent { mode, uid, gid, .. } => Content::Socket { mode, uid, gid },
-    };
-    Ok(protocol::Mount { target: mount.target.into_bytes(), content })
-}
-
-fn describe(step: &RunStep<'_>, sandbox: &Sandbox, user_namespace: bool, lowers: Stacks) -> protocol::Sandbox {
-    let host_network = step.network == Network::Host;
-    let cgroups = sandbox.cgroup().map_or(Vec::new(), |group| vec![group.name().as_bytes().to_vec(); group.count()]);
-    protocol::Sandbox {
-        user_namespace,
-        host_network,
-        hostname: HOST_NAME.as_bytes().to_vec(),
-        hosts: network_files::hosts(step.network, HOST_NAME),
-        resolv_conf: network_files::resolv_conf(step.network),
-        programs: step
-            .script
-            .iter()
-            .map(|script| Program { path: script.path.as_bytes().to_vec(), content: script.content.to_vec() })
-            .collect(),
-        cgroups,
-        lowers: lowers.root,
-        mounts: lowers.mounts,
-    }
-}
-
-fn process(step: &RunStep<'_>, seccomp: Vec<u8>) -> protocol::Process {
-    let strings = |list: &Option<Vec<String>>| -> Vec<Vec<u8>> {
-        list.iter().flatten().map(|text| text.as_bytes().to_vec()).collect()
-    };
-    let user = step.process.user();
-    protocol::Process {
-        args: strings(step.process.args()),
-        env: strings(step.process.env()),
-        cwd: step.process.cwd().as_os_str().as_bytes().to_vec(),
-        uid: user.uid(),
-        gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
-        capabilities: Capabilities::DEFAULT.bits(),
-        seccomp,
-    }
-}
-
-fn program<'a>(step: &RunStep<'a>) -> &'a str {
-    step.process.args().as_ref().and_then(|args| args.first()).map_or("", String::as_str)
-}
-
-/// Runs `work` where blocking is allowed. It runs to its end even when nobody waits for it any more; what it made is
-/// dropped then.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
-) -> Result<T, ExecutorError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ExecutorError::Lost(format!("its preparation was given up: {error}"))),
-    }
-}
-
-fn setup_error(action: &str, source: io::Error) -> ExecutorError {
-    ExecutorError::Setup { action: action.to_owned(), source }
 }
 
 fn unavailable(reason: String) -> ExecutorError {

@@ -6,14 +6,13 @@ use std::{
     path::{Path, PathBuf},
     process::Child,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
 };
 
 use super::{Machine, cgroup::Cgroup};
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, cleanups::Cleanups};
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -85,7 +84,7 @@ pub(crate) struct Setup {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
-            self.cleanups.start(parts);
+            self.cleanups.start(move || parts.clean_up());
         }
     }
 }
@@ -104,37 +103,5 @@ impl Parts {
             tracing::warn!("cannot remove the scratch directory {}: {error}", self.scratch.display());
         }
         drop(self.cgroup);
-    }
-}
-
-/// The sandboxes that are being removed, aside from the steps that follow. The last owner waits for them.
-#[derive(Debug, Default)]
-pub(crate) struct Cleanups(Mutex<Vec<JoinHandle<()>>>);
-
-impl Cleanups {
-    fn start(&self, parts: Parts) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|cleanup| !cleanup.is_finished());
-        // Not on the runtime, which may be about to end.
-        match std::thread::Builder::new().name("hypr-cleanup".to_owned()).spawn(move || parts.clean_up()) {
-            Ok(cleanup) => running.push(cleanup),
-            Err(error) => tracing::warn!("cannot clean up after a sandbox: {error}"),
-        }
-    }
-}
-
-impl Cleanups {
-    /// Waits, blocking, for those that are being removed now.
-    pub(crate) fn wait(&self) {
-        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for cleanup in running {
-            let _ = cleanup.join();
-        }
-    }
-}
-
-impl Drop for Cleanups {
-    fn drop(&mut self) {
-        self.wait();
     }
 }

@@ -24,7 +24,8 @@ use hypr_squash::{
 };
 use rustix::fs::FlockOperation;
 
-use super::{agent::Agent, user::UserNamespaces};
+use super::user::UserNamespaces;
+use crate::executor::agent::Agent;
 use crate::{Digest, executor::ExecutorError, snapshot::Layer};
 
 /// The tree in a layer's directory, which itself is of this user and closed to all others.

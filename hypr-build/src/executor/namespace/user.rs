@@ -19,12 +19,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{
     NAME,
-    agent::Agent,
     descriptors,
     idmap::{self, IdMapError, IdMaps},
 };
 use crate::executor::{
     ExecutorError,
+    agent::Agent,
     capabilities::{Capabilities, Capability},
     protocol::{self, HEADER, MAX_REPORT, Report, Request},
     session,

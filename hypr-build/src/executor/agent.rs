@@ -12,11 +12,18 @@ use std::{
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::NAME;
-use crate::executor::ExecutorError;
+use super::ExecutorError;
 
 /// The program as the build script made it, or why it could not.
 const PROGRAM: Result<&[u8], &str> = include!(concat!(env!("OUT_DIR"), "/agent.rs"));
+
+/// The agent's program.
+///
+/// # Errors
+/// Says why hypr was built without it.
+pub(super) fn program() -> Result<&'static [u8], String> {
+    PROGRAM.map_err(|reason| format!("hypr was built without its agent: {reason}"))
+}
 
 /// The agent's program in a file without a name that nobody can change.
 #[derive(Debug)]
@@ -25,14 +32,13 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Puts the program into memory.
+    /// Puts the program into memory, for the executor of this name.
     ///
     /// # Errors
     /// Fails when hypr was built without an agent, or the system does not let programs be run from memory.
-    pub(crate) fn load() -> Result<Self, ExecutorError> {
-        let unavailable = |reason| ExecutorError::Unavailable { executor: NAME, reason };
-        let program = PROGRAM.map_err(|reason| unavailable(format!("hypr was built without its agent: {reason}")))?;
-        let sealed = seal(program).map_err(|error| {
+    pub(crate) fn load(executor: &'static str) -> Result<Self, ExecutorError> {
+        let unavailable = |reason| ExecutorError::Unavailable { executor, reason };
+        let sealed = seal(program().map_err(unavailable)?).map_err(|error| {
             unavailable(format!("the agent cannot be put into a memory file ({error}); see the sysctl vm.memfd_noexec"))
         })?;
         Ok(Self { program: sealed })

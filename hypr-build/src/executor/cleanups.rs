@@ -1,0 +1,36 @@
+//! Getting rid of what steps leave, aside from the steps that follow.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+/// What is being removed now. The last owner waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Cleanups(Mutex<Vec<JoinHandle<()>>>);
+
+impl Cleanups {
+    /// Has `clean_up` done by a thread of its own: the runtime may be about to end.
+    pub(super) fn start(&self, clean_up: impl FnOnce() + Send + 'static) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|cleanup| !cleanup.is_finished());
+        match std::thread::Builder::new().name("hypr-cleanup".to_owned()).spawn(clean_up) {
+            Ok(cleanup) => running.push(cleanup),
+            Err(error) => tracing::warn!("cannot clean up after a sandbox: {error}"),
+        }
+    }
+
+    /// Waits, blocking, for what is being removed now.
+    pub(super) fn wait(&self) {
+        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for cleanup in running {
+            let _ = cleanup.join();
+        }
+    }
+}
+
+impl Drop for Cleanups {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
