@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     num::NonZeroU8,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ const SECTOR: u64 = 512;
 #[derive(Debug)]
 #[must_use]
 pub struct VmBuilder {
-    kernel: File,
+    kernel: OwnedFd,
     initramfs: Option<OwnedFd>,
     command_line: String,
     vcpus: NonZeroU8,
@@ -26,9 +26,9 @@ pub struct VmBuilder {
 }
 
 impl VmBuilder {
-    pub(crate) fn new(kernel: File) -> Self {
+    pub(crate) fn new(kernel: impl Into<OwnedFd>) -> Self {
         Self {
-            kernel,
+            kernel: kernel.into(),
             initramfs: None,
             command_line: DEFAULT_COMMAND_LINE.to_owned(),
             vcpus: NonZeroU8::MIN,
@@ -82,6 +82,14 @@ impl VmBuilder {
     /// Fails when KVM cannot be used, the monitor cannot be started, or the kernel cannot be loaded.
     pub fn start(self) -> Result<Vm, Error> {
         Vm::start(self)
+    }
+
+    /// Has the kernel and the initramfs read from their beginnings, whoever else reads the same files at the same time.
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
+        let again = |file: &OwnedFd| File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OwnedFd::from);
+        self.kernel = again(&self.kernel)?;
+        self.initramfs = self.initramfs.as_ref().map(again).transpose()?;
+        Ok(())
     }
 
     /// The request that starts it, and the descriptors that go with it after `/dev/kvm` and the console.

@@ -34,9 +34,10 @@ impl Vm {
         VmBuilder::new(kernel)
     }
 
-    pub(crate) fn start(config: VmBuilder) -> Result<Self, Error> {
+    pub(crate) fn start(mut config: VmBuilder) -> Result<Self, Error> {
         let failed = |action| move |source| Error::Monitor { action, source };
         let kvm = probe::open()?;
+        config.reopen().map_err(failed("open the kernel"))?;
         let (request, mut descriptors) = config.request()?;
         let (ours, theirs) = UnixStream::pair().map_err(failed("make a channel"))?;
         let console = rustix::fs::memfd_create("hypr-console", rustix::fs::MemfdFlags::CLOEXEC);

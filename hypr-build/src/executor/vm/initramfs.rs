@@ -13,6 +13,9 @@ pub(super) fn build(agent: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<F
     let memory = rustix::fs::memfd_create("hypr-initramfs", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut archive = Archive { file: File::from(memory), inode: 0 };
     archive.entry("init", 0o100_755, agent)?;
+    // The standard library wants standard streams before the agent can mount anything.
+    archive.entry("dev", 0o040_755, &[])?;
+    archive.device("dev/null", 0o020_666, (1, 3))?;
     archive.entry("modules", 0o040_755, &[])?;
     for (number, (name, content)) in modules.iter().enumerate() {
         // The agent loads them in the order of their names.
@@ -30,13 +33,21 @@ struct Archive {
 
 impl Archive {
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+        self.any(name, mode, (0, 0), content)
+    }
+
+    fn device(&mut self, name: &str, mode: u32, device: (u32, u32)) -> io::Result<()> {
+        self.any(name, mode, device, &[])
+    }
+
+    fn any(&mut self, name: &str, mode: u32, (major, minor): (u32, u32), content: &[u8]) -> io::Result<()> {
         self.inode += 1;
         let inode = self.inode;
         let (length, name_length) = (content.len(), name.len() + 1);
         // Thirteen fields of eight digits: inode, mode, owner, group, links, time, size, the device's numbers twice,
         // length of the name with its zero, no checksum.
         write!(self.file, "070701{inode:08X}{mode:08X}{:08X}{:08X}{:08X}{:08X}{length:08X}", 0, 0, 1, 0)?;
-        write!(self.file, "{:08X}{:08X}{:08X}{:08X}{name_length:08X}{:08X}", 0, 0, 0, 0, 0)?;
+        write!(self.file, "{:08X}{:08X}{major:08X}{minor:08X}{name_length:08X}{:08X}", 0, 0, 0)?;
         self.file.write_all(name.as_bytes())?;
         self.pad(110 + name_length, 1)?;
         self.file.write_all(content)?;

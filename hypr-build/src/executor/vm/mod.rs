@@ -339,12 +339,15 @@ impl Totals {
     }
 }
 
-/// The end of what a guest's kernel printed, on lines of their own and without what would confuse a terminal.
+/// What a guest's kernel printed last, or from where it says what went wrong, on lines of their own and without what
+/// would confuse a terminal.
 fn last_words(console: &str) -> String {
     let clean = |line: &str| line.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
     let lines: Vec<String> = console.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
-    let newest = &lines[lines.len().saturating_sub(12)..];
-    newest.iter().fold(String::new(), |text, line| text + "\n  | " + line)
+    const SIGNS: [&str; 4] = ["hypr-agent:", "Kernel panic", "BUG:", "Out of memory"];
+    let telling = lines.iter().position(|line| SIGNS.iter().any(|sign| line.contains(sign)));
+    let newest = &lines[telling.unwrap_or(lines.len().saturating_sub(12))..];
+    newest.iter().take(12).fold(String::new(), |text, line| text + "\n  | " + line)
 }
 
 fn unavailable(reason: String) -> ExecutorError {
