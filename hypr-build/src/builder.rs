@@ -327,6 +327,7 @@ impl Builder {
             platform: self.platform.clone(),
             cache: self.cache.clone(),
             isolation: self.isolation,
+            kernel: self.kernel.clone(),
             executor: self.executor.clone(),
             network: self.network,
             limits: self.limits.clone(),

@@ -37,6 +37,10 @@ mod ssh;
 #[cfg(feature = "build")]
 pub mod store;
 
+/// Whether this machine's KVM runs kernels; see [`hypr_vmm::probe`].
+#[cfg(feature = "build")]
+pub use hypr_vmm::probe as probe_kvm;
+
 #[cfg(feature = "build")]
 pub use self::{
     builder::{Builder, Isolation},

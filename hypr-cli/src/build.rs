@@ -14,6 +14,7 @@ use crate::{
     check::{self, Call, Question},
     failure::Failure,
     interrupt,
+    kernel::KernelArg,
     output::OutputFile,
     progress::{Progress, Sink, Style, printable},
     root::RootArg,
@@ -74,6 +75,8 @@ pub(crate) struct BuildArgs {
     /// Where each RUN runs
     #[arg(long, value_enum, default_value_t = IsolationArg::Auto)]
     isolation: IsolationArg,
+    #[command(flatten)]
+    kernel: KernelArg,
     /// The network of each RUN
     #[arg(long, value_enum, default_value_t = NetworkArg::None)]
     network: NetworkArg,
@@ -199,7 +202,7 @@ impl BuildArgs {
         }
         let mut builder =
             if context_is_tar { Builder::from_tar(std::io::stdin()) } else { Builder::new(&self.context) };
-        builder = builder.store(self.root.path()?).isolation(self.isolation.into()).network(self.network.into());
+        builder = builder.store(self.root.path()?).isolation(self.isolation.into()).guest_kernel(self.kernel.source()).network(self.network.into());
         if file_is_stdin {
             let mut text = Vec::new();
             std::io::stdin().lock().take(LARGEST_DOCKERFILE + 1).read_to_end(&mut text)?;

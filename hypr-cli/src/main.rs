@@ -10,7 +10,9 @@ mod build;
 mod check;
 mod failure;
 mod images;
+mod info;
 mod interrupt;
+mod kernel;
 mod load;
 mod output;
 mod parse;
@@ -49,6 +51,11 @@ enum Command {
     Rmi(images::RmiArgs),
     /// Import an image from an OCI layout or an archive
     Load(load::LoadArgs),
+    /// List, import, compile and remove the kernels of microVMs
+    #[command(subcommand)]
+    Kernel(kernel::KernelCommand),
+    /// Show what this machine lets hypr do
+    Info(info::InfoArgs),
     /// Show how much room the store takes, and remove what nobody needs
     #[command(subcommand)]
     System(system::SystemCommand),
@@ -70,6 +77,8 @@ fn main() -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Rmi(arguments) => arguments.run(),
         Command::Load(arguments) => arguments.run(),
+        Command::Kernel(command) => command.run(),
+        Command::Info(arguments) => arguments.run(),
         Command::System(command) => command.run(),
         Command::Parse(arguments) => arguments.run(),
         Command::Squashfs(arguments) => arguments.run(),

@@ -184,6 +184,8 @@ impl Console {
     /// Receives what the library has written.
     fn receive(&mut self, queue: &mut Queue, memory: &Memory) -> Result<bool, Broken> {
         self.wants_bytes = false;
+        // After a full round of buffers others have a turn, and the socket may well have more.
+        let mut is_full_round = true;
         if !queue.ready() || !self.is_open {
             return Ok(false);
         }
@@ -193,6 +195,7 @@ impl Console {
                 if queue.enable_notification(memory)? {
                     continue;
                 }
+                is_full_round = false;
                 break;
             };
             let head = chain.head_index();
@@ -209,10 +212,12 @@ impl Console {
                     queue.go_to_previous_position();
                     // At the end of the stream there is nothing more to wait for.
                     self.wants_bytes = matches!(other, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+                    is_full_round = false;
                     break;
                 }
             }
         }
+        self.wants_bytes |= is_full_round;
         Ok(used && queue.needs_notification(memory)?)
     }
 }
