@@ -19,8 +19,7 @@ use crate::{
     protocol::{self, Account, FailureKind, Report, layer_directory},
     session,
     sys::{
-        block, fs as sys_fs,
-        module,
+        block, fs as sys_fs, module,
         mount::{self, NO_ATIME, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY},
         process,
     },

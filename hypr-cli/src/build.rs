@@ -202,7 +202,11 @@ impl BuildArgs {
         }
         let mut builder =
             if context_is_tar { Builder::from_tar(std::io::stdin()) } else { Builder::new(&self.context) };
-        builder = builder.store(self.root.path()?).isolation(self.isolation.into()).guest_kernel(self.kernel.source()).network(self.network.into());
+        builder = builder
+            .store(self.root.path()?)
+            .isolation(self.isolation.into())
+            .guest_kernel(self.kernel.source())
+            .network(self.network.into());
         if file_is_stdin {
             let mut text = Vec::new();
             std::io::stdin().lock().take(LARGEST_DOCKERFILE + 1).read_to_end(&mut text)?;

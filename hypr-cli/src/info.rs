@@ -29,16 +29,22 @@ impl InfoArgs {
         // Making a kernel ready keeps it, so a store that is not there yet is made.
         let store = hypr_build::store::Store::open(&root)?;
         let found = Kernels::new(store.folder("kernels")?).find(&self.kernel.source());
-        lines.push(("guest kernel", match found {
-            Ok(kernel) => format!("Linux {} of {}", kernel.version(), kernel.source()),
-            Err(error) => with_causes(&error),
-        }));
+        lines.push((
+            "guest kernel",
+            match found {
+                Ok(kernel) => format!("Linux {} of {}", kernel.version(), kernel.source()),
+                Err(error) => with_causes(&error),
+            },
+        ));
         let scratch = store.work_dir()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        lines.push(("namespaces", match runtime.block_on(NamespaceExecutor::new(scratch.path()).check()) {
-            Ok(()) => "work".to_owned(),
-            Err(error) => with_causes(&error),
-        }));
+        lines.push((
+            "namespaces",
+            match runtime.block_on(NamespaceExecutor::new(scratch.path()).check()) {
+                Ok(()) => "work".to_owned(),
+                Err(error) => with_causes(&error),
+            },
+        ));
         let text: String = lines.into_iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
         stdout::bytes(text.as_bytes())
     }

@@ -94,7 +94,8 @@ impl VmBuilder {
 
     /// The request that starts it, and the descriptors that go with it after `/dev/kvm` and the console.
     pub(crate) fn request(&self) -> Result<(wire::Request, Vec<BorrowedFd<'_>>), Error> {
-        let refused = |reason: &str| Error::Setup { action: "lay out the machine".to_owned(), reason: reason.to_owned() };
+        let refused =
+            |reason: &str| Error::Setup { action: "lay out the machine".to_owned(), reason: reason.to_owned() };
         if self.memory < 32 {
             return Err(refused("no kernel runs in less than 32 MiB of memory"));
         }
@@ -197,12 +198,7 @@ impl Extent {
     pub(crate) fn number<'a>(extents: &'a [Self], files: &mut Vec<BorrowedFd<'a>>) -> Vec<wire::Extent> {
         let number = |extent: &'a Self| {
             files.push(extent.file.as_fd());
-            wire::Extent {
-                start: extent.start,
-                length: extent.length,
-                file: files.len() - 1,
-                offset: extent.offset,
-            }
+            wire::Extent { start: extent.start, length: extent.length, file: files.len() - 1, offset: extent.offset }
         };
         extents.iter().map(number).collect()
     }

@@ -134,11 +134,14 @@ fn unpack_lz4(mut rest: &[u8]) -> Result<Vec<u8>, Error> {
     const BLOCK: usize = 8 << 20;
     let mut unpacked = Vec::new();
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let Some((block, after)) = usize::try_from(u32::from_le_bytes(*length)).ok().and_then(|length| after.split_at_checked(length)) else {
+        let Some((block, after)) =
+            usize::try_from(u32::from_le_bytes(*length)).ok().and_then(|length| after.split_at_checked(length))
+        else {
             // The last four bytes tell how long the kernel is.
             break;
         };
-        let block = lz4_flex::block::decompress(block, BLOCK).map_err(|error| Error::Unpack(io::Error::other(error)))?;
+        let block =
+            lz4_flex::block::decompress(block, BLOCK).map_err(|error| Error::Unpack(io::Error::other(error)))?;
         unpacked.extend(block);
         if unpacked.len() as u64 > MAX_LENGTH {
             return Err(Error::Damaged("it unpacks to more than 1 GiB"));

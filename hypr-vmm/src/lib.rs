@@ -32,7 +32,10 @@ mod error;
 pub mod kernel;
 #[cfg(all(any(test, feature = "monitor"), target_os = "linux", target_arch = "x86_64"))]
 #[doc(hidden)]
-#[cfg_attr(not(feature = "monitor"), allow(dead_code, unreachable_pub, reason = "the monitor's program uses all of it"))]
+#[cfg_attr(
+    not(feature = "monitor"),
+    allow(dead_code, unreachable_pub, reason = "the monitor's program uses all of it")
+)]
 pub mod monitor;
 mod outcome;
 #[cfg(feature = "library")]
@@ -43,6 +46,7 @@ mod program;
 mod vm;
 mod wire;
 
+pub use self::outcome::{Activity, End, Ended, Exits, Jail};
 #[cfg(feature = "library")]
 pub use self::{
     config::{Disk, Extent, VmBuilder},
@@ -50,4 +54,3 @@ pub use self::{
     probe::{Support, probe},
     vm::Vm,
 };
-pub use self::outcome::{Activity, End, Ended, Exits, Jail};

@@ -40,8 +40,7 @@ pub(crate) fn add_partition(disk: BorrowedFd<'_>, number: c_int, start: u64, len
     let length = i64::try_from(length).map_err(out_of_range)?;
     let mut partition = Partition { start, length, number, names: [0; 128] };
     let length = c_int::try_from(size_of::<Partition>()).unwrap_or(0);
-    let argument =
-        Argument { operation: ADD_PARTITION, flags: 0, length, data: (&raw mut partition).cast() };
+    let argument = Argument { operation: ADD_PARTITION, flags: 0, length, data: (&raw mut partition).cast() };
     // SAFETY: the argument and what it points to are laid out as the kernel has them and outlive the call.
     check(unsafe { ioctl(disk.as_raw_fd(), BLKPG, &raw const argument) }).map(drop)
 }

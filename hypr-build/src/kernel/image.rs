@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn the_version_is_the_word_after_the_banner() {
-        let kernel = [&b"\x7fELF.. Linux version %s .. Linux version 6.1.0-25-cloud-amd64 (debian)"[..], &[0; 80]].concat();
+        let kernel =
+            [&b"\x7fELF.. Linux version %s .. Linux version 6.1.0-25-cloud-amd64 (debian)"[..], &[0; 80]].concat();
         assert_eq!(version(&kernel).as_deref(), Some("6.1.0-25-cloud-amd64"));
         assert_eq!(version(b"Linux version 6"), None, "cut off");
         assert_eq!(version(b""), None);

@@ -24,9 +24,8 @@ pub(super) fn read(path: &Path) -> Result<Parts, KernelError> {
     let data = open_data(path).map_err(unreadable)?.ok_or_else(|| refused("it has no member data.tar"))?;
     unpack(data, &folder.0).map_err(unreadable)?;
     let kernel = fs::read_dir(folder.0.join("boot")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_kernel = |path: &std::path::PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
-    };
+    let is_kernel =
+        |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"));
     let kernel = kernel.into_iter().find(is_kernel).ok_or_else(|| refused("it has no /boot/vmlinuz"))?;
     let image = Image::read(&kernel)?;
     let modules = ["lib/modules", "usr/lib/modules"].map(|folders| folder.0.join(folders).join(&image.version));

@@ -39,9 +39,7 @@ pub(super) async fn choose(
     }
     match (isolation, machine(kernel, scratch, store).await) {
         (_, Ok(chosen)) => Ok(chosen),
-        (Isolation::Vm, Err(reason)) => {
-            Err(Error::Isolation(ExecutorError::Unavailable { executor: "vm", reason }))
-        }
+        (Isolation::Vm, Err(reason)) => Err(Error::Isolation(ExecutorError::Unavailable { executor: "vm", reason })),
         (_, Err(reason)) => namespaces(scratch, store, format!("auto: {reason}")).await,
     }
 }

@@ -7,10 +7,7 @@ use hypr_build::{
     kernel::{KernelSource, Kernels},
 };
 
-use crate::{
-    layers::Workshop,
-    run::chain,
-};
+use crate::{layers::Workshop, run::chain};
 
 /// An executor, or `None` where microVMs cannot be used.
 async fn executor(workshop: &Workshop) -> Option<VmExecutor> {

@@ -35,8 +35,7 @@ fn region(start: u64, length: u64) -> Result<GuestRegionMmap<()>, Failure> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at a place of the kernel's choice.
-    let reserved =
-        unsafe { libc::mmap(std::ptr::null_mut(), length + LARGE_PAGE, libc::PROT_NONE, flags, -1, 0) };
+    let reserved = unsafe { libc::mmap(std::ptr::null_mut(), length + LARGE_PAGE, libc::PROT_NONE, flags, -1, 0) };
     if reserved == libc::MAP_FAILED {
         return Err(std::io::Error::last_os_error()).context(action);
     }

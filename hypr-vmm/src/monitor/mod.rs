@@ -83,10 +83,13 @@ fn answer_probe(control: &UnixStream, descriptors: Vec<OwnedFd>) -> Result<(), F
     let result = probe::probe(&kvm)?;
     let mut jail = jail::close(0)?;
     jail.seccomp = jail::confine(&jail::filter(Role::Main)?).is_ok();
-    tell(control, &match result {
-        Ok(max_vcpus) => Report::Works { max_vcpus, jail },
-        Err(reason) => Report::Unfit(reason),
-    })
+    tell(
+        control,
+        &match result {
+            Ok(max_vcpus) => Report::Works { max_vcpus, jail },
+            Err(reason) => Report::Unfit(reason),
+        },
+    )
 }
 
 fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>) -> Result<(), Failure> {

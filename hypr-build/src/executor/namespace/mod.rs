@@ -154,7 +154,8 @@ impl NamespaceExecutor {
                 })
             };
             let lowers = stack(&snapshot)?;
-            let wanted = wanted.into_iter().map(|mount| request::mount(mount, &mut stack)).collect::<Result<Vec<_>, _>>()?;
+            let wanted =
+                wanted.into_iter().map(|mount| request::mount(mount, &mut stack)).collect::<Result<Vec<_>, _>>()?;
             let lowers = Stacks { root: lowers, mounts: wanted };
             let cgroup = Cgroup::create(&machine.hierarchies, &limits)?;
             let groups = cgroup.descriptors().map_err(|source| setup_error("open the control groups", source))?;
@@ -244,7 +245,9 @@ async fn finish_process(
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
     let exited = session.follow(step.limits.timeout, step.mounts, io).await.map_err(|error| match error {
-        ExecutorError::Start { reason, .. } => ExecutorError::Start { program: request::program(step).to_owned(), reason },
+        ExecutorError::Start { reason, .. } => {
+            ExecutorError::Start { program: request::program(step).to_owned(), reason }
+        }
         error => error,
     })?;
     for (number, _) in step.mounts.iter().enumerate().filter(|(_, mount)| request::is_captured(mount)) {

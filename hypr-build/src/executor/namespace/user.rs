@@ -18,8 +18,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::{
-    NAME,
-    descriptors,
+    NAME, descriptors,
     idmap::{self, IdMapError, IdMaps},
 };
 use crate::executor::{

@@ -70,7 +70,7 @@ async fn an_agent_must_say_hello_in_the_same_version() {
 
 #[tokio::test]
 async fn output_is_passed_on_until_the_process_ends() {
-    let exited = Exited { status: 3, cpu_micros: 5 };
+    let exited = Exited { status: 3, cpu_micros: 5, ..Exited::default() };
     let frames = [
         Report::Started.encode(),
         Report::Stdout(b"one ".to_vec()).encode(),
@@ -151,7 +151,7 @@ async fn time_counts_from_the_start_of_the_process() {
 
 #[tokio::test(start_paused = true)]
 async fn the_capture_of_changes_counts() {
-    let exited = Report::Exited(Exited { status: 0, cpu_micros: 0 });
+    let exited = Report::Exited(Exited::default());
     let frames = [Report::Hello(protocol::VERSION), Report::Started, exited].map(|report| report.encode());
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     theirs.write_all(&frames.concat()).await.unwrap();
@@ -276,7 +276,7 @@ proptest! {
     fn reports_come_out_as_they_went_in(status: u8, cpu_micros: u64, errno: i32, text in ".{0,40}", bytes: Vec<u8>) {
         let failure = |kind| Failure { kind, action: text.clone(), errno, reason: text.clone() };
         for report in [
-            Report::Exited(Exited { status, cpu_micros }),
+            Report::Exited(Exited { status, cpu_micros, ..Exited::default() }),
             Report::Stdout(bytes.clone()),
             Report::Changes(bytes),
             Report::Connected { stream: errno.cast_unsigned(), mount: status.into() },

@@ -26,8 +26,7 @@ use tokio::{net::UnixStream, sync::OnceCell};
 
 use self::disk::LayerDisk;
 use super::{
-    Exceeded, Executor, ExecutorError, Limits, Network, RunOutcome, RunStep, StepIo, Usage,
-    agent,
+    Exceeded, Executor, ExecutorError, Limits, Network, RunOutcome, RunStep, StepIo, Usage, agent,
     capabilities::Capabilities,
     cleanups::Cleanups,
     protocol::{Account, Exited, Machine, Request},
@@ -216,11 +215,8 @@ async fn converse(
 /// The limit that a step which failed went over.
 fn exceeded(exited: &Exited) -> Option<Exceeded> {
     let Account { out_of_memory, out_of_pids, out_of_scratch, .. } = exited.account;
-    let reached = [
-        (out_of_memory, Exceeded::Memory),
-        (out_of_scratch, Exceeded::Scratch),
-        (out_of_pids, Exceeded::Pids),
-    ];
+    let reached =
+        [(out_of_memory, Exceeded::Memory), (out_of_scratch, Exceeded::Scratch), (out_of_pids, Exceeded::Pids)];
     let reached = reached.into_iter().find(|(is_reached, _)| *is_reached).map(|(_, exceeded)| exceeded);
     reached.filter(|_| exited.status != 0)
 }

@@ -5,12 +5,7 @@
 //! KiB however large it is. The kernel makes the bitmaps of other groups when it first uses them
 //! (`BLOCK_UNINIT`, `INODE_UNINIT`). There is no journal: the disk does not outlive its machine.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
@@ -216,7 +211,8 @@ fn directory_block(own: u64, parent: u64, child: Option<(u64, &[u8])>) -> Vec<u8
     let mut block = Fields(vec![0; usize::try_from(BLOCK).unwrap_or(4096)]);
     let mut at = 0;
     for (number, (inode, name)) in entries.iter().enumerate() {
-        let length = if number + 1 == entries.len() { block.0.len() - at } else { (8 + name.len()).next_multiple_of(4) };
+        let length =
+            if number + 1 == entries.len() { block.0.len() - at } else { (8 + name.len()).next_multiple_of(4) };
         block.u32(at, *inode);
         block.u16(at + 4, length as u64);
         block.0[at + 6] = u8::try_from(name.len()).unwrap_or(u8::MAX);

@@ -81,7 +81,10 @@ fn load_kernel(memory: &Memory, kernel: &mut File) -> Result<(Entry, Option<setu
         },
         Err(linux_loader::loader::Error::Elf(linux_loader::loader::elf::Error::InvalidElfMagicNumber)) => {
             let loaded = BzImage::load(memory, None, kernel, Some(high)).map_err(|error| {
-                Failure::new(action, format!("it is neither an ELF file nor a bzImage that fits into the memory ({error})"))
+                Failure::new(
+                    action,
+                    format!("it is neither an ELF file nor a bzImage that fits into the memory ({error})"),
+                )
             })?;
             let header = loaded.setup_header.unwrap_or_default();
             if header.xloadflags & XLF_KERNEL_64 == 0 {

@@ -98,7 +98,7 @@ impl Block {
     fn place(&self, sector: u64, length: usize) -> Option<u64> {
         let start = sector.checked_mul(SECTOR)?;
         let end = start.checked_add(u64::try_from(length).ok()?)?;
-        (end <= self.capacity && length <= MAX_REQUEST && length as u64 % SECTOR == 0).then_some(start)
+        (end <= self.capacity && length <= MAX_REQUEST && (length as u64).is_multiple_of(SECTOR)).then_some(start)
     }
 }
 
@@ -130,7 +130,13 @@ impl VirtioDevice for Block {
                 queue.add_used(memory, head, written)?;
                 budget = match budget.checked_sub(1) {
                     Some(budget) => budget,
-                    None => return Ok(Served { notify: queue.needs_notification(memory)?, more: true, ..Served::default() }),
+                    None => {
+                        return Ok(Served {
+                            notify: queue.needs_notification(memory)?,
+                            more: true,
+                            ..Served::default()
+                        });
+                    }
                 };
             }
             if !queue.enable_notification(memory)? {

@@ -7,10 +7,7 @@
 use std::{
     collections::VecDeque,
     io,
-    os::{
-        fd::AsFd,
-        unix::net::UnixStream,
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
 };
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
