@@ -54,3 +54,6 @@ pub trait VirtioDevice: Send {
     /// Forgets what the driver had asked for.
     fn reset(&mut self);
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,8 +61,8 @@ fn confined(role: Role, act: impl FnOnce()) -> Option<i32> {
 fn calls_that_a_monitor_does_not_need_end_it() {
     for role in [Role::Main, Role::Disks, Role::Vcpu] {
         for call in FORBIDDEN {
-            // SAFETY: the call is refused before it looks at its arguments.
             let ended = confined(role, || {
+                // SAFETY: the call is refused before it looks at its arguments.
                 let _ = unsafe { libc::syscall(call, 0, 0, 0, 0, 0, 0) };
             });
             assert_eq!(ended, Some(libc::SIGSYS), "{role:?} may make call {call}");
@@ -75,22 +75,22 @@ fn memory_for_programs_and_requests_to_kvm_but_one_end_it() {
     for role in [Role::Main, Role::Disks, Role::Vcpu] {
         let map = |protection| {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            // SAFETY: a new mapping at a place of the kernel's choice.
             confined(role, || {
+                // SAFETY: a new mapping at a place of the kernel's choice.
                 let _ = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
             })
         };
         assert_eq!(map(libc::PROT_READ | libc::PROT_WRITE), None, "{role:?}");
         assert_eq!(map(libc::PROT_READ | libc::PROT_EXEC), Some(libc::SIGSYS), "{role:?}");
         // `KVM_CREATE_VM`, on no descriptor.
-        // SAFETY: the call is refused before it looks at its arguments.
         let ended = confined(role, || {
+            // SAFETY: the call is refused before it looks at its arguments.
             let _ = unsafe { libc::ioctl(-1, 0xae01, 0) };
         });
         assert_eq!(ended, Some(libc::SIGSYS), "{role:?}");
     }
-    // SAFETY: there is no such descriptor.
     let run = confined(Role::Vcpu, || {
+        // SAFETY: there is no such descriptor.
         let _ = unsafe { libc::ioctl(-1, KVM_RUN, 0) };
     });
     assert_eq!(run, None);
