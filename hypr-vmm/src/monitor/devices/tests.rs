@@ -148,7 +148,7 @@ fn request(device: &MmioDevice, memory: &Memory, count: u16, kind: u32, sector: 
 
 #[test]
 fn disks_are_read_and_written_and_end_where_they_end() {
-    let content: Vec<u8> = (0..64 * 512_u32).map(|number| (number / 512) as u8).collect();
+    let content: Vec<u8> = (0..64 * 512_u32).map(|number| u8::try_from(number / 512).unwrap_or_default()).collect();
     let memory = memory();
     let device = attached(disk(&content, true));
     bring_up(&device, &memory, 8);
