@@ -31,8 +31,8 @@ fn owner_and_mode_are_those_of_the_flags() {
         ("/numbers", 0o644, 5, 6),
         ("/name", 0o644, 70, 71),
         ("/both", 0o4750, 70, 90),
-        // Directories that are made on the way have the mode, too.
-        ("/new", 0o600, 0, 0),
+        // Directories that are made on the way can be entered.
+        ("/new", 0o755, 0, 0),
         ("/new/folder/file", 0o600, 0, 0),
     ] {
         let entry = tree.get(path);

@@ -26,9 +26,6 @@ pub(super) enum Found {
     Other,
 }
 
-/// The mode of a directory that nobody says anything about.
-pub(super) const NEW_DIRECTORY: u16 = 0o755;
-
 /// Owner of what is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -90,15 +87,15 @@ impl Ground {
         })
     }
 
-    /// Makes `path` and what is missing above it directories; new ones are the owner's, of this mode, without a time.
+    /// Makes `path` and what is missing above it directories; new ones are the owner's, mode 0755, without a time.
     ///
     /// A directory that is there already is arranged as it is: in a stack, the entry of the upper layer counts.
-    pub(super) fn directory(&mut self, path: &[u8], owner: Owner, mode: u16) -> Result<(), StepError> {
+    pub(super) fn directory(&mut self, path: &[u8], owner: Owner) -> Result<(), StepError> {
         for end in ends(path) {
             let path = &path[..end];
             match self.find(path)? {
                 Found::Directory => self.keep(path)?,
-                Found::Nothing => self.make(path, owner, mode),
+                Found::Nothing => self.make(path, owner),
                 Found::Other => return Err(StepError::NotDirectory(shown(path))),
             }
         }
@@ -106,12 +103,12 @@ impl Ground {
     }
 
     /// Like [`directory`](Self::directory), but what is there and is no directory is replaced.
-    pub(super) fn directory_replacing(&mut self, path: &[u8], owner: Owner, mode: u16) -> Result<(), StepError> {
+    pub(super) fn directory_replacing(&mut self, path: &[u8], owner: Owner) -> Result<(), StepError> {
         for end in ends(path) {
             let path = &path[..end];
             match self.find(path)? {
                 Found::Directory => self.keep(path)?,
-                Found::Nothing | Found::Other => self.make(path, owner, mode),
+                Found::Nothing | Found::Other => self.make(path, owner),
             }
         }
         Ok(())
@@ -138,8 +135,8 @@ impl Ground {
         Ok(found)
     }
 
-    fn make(&mut self, path: &[u8], owner: Owner, mode: u16) {
-        let metadata = Metadata { mode, uid: owner.uid, gid: owner.gid, ..Metadata::default() };
+    fn make(&mut self, path: &[u8], owner: Owner) {
+        let metadata = Metadata { mode: 0o755, uid: owner.uid, gid: owner.gid, ..Metadata::default() };
         self.arrangement.insert(path.to_vec(), Entry { metadata, content: Content::Directory });
     }
 

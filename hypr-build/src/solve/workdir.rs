@@ -3,7 +3,7 @@
 use super::{
     Solved, Solver,
     error::StepError,
-    ground::{Found, Ground, NEW_DIRECTORY, Owner},
+    ground::{Found, Ground, Owner},
     key,
     run::accounts,
 };
@@ -32,7 +32,7 @@ impl Solver {
                         Owner { uid, gid }
                     }
                 };
-                ground.directory(&target, owner, NEW_DIRECTORY)?;
+                ground.directory(&target, owner)?;
                 ground.finish()
             })
             .await?;

@@ -11,7 +11,7 @@ use super::{
     super::{
         arrangement::{Arrangement, Content, Entry, FileSource},
         error::StepError,
-        ground::{Found, Ground, NEW_DIRECTORY, Owner, shown},
+        ground::{Found, Ground, Owner, shown},
         run::accounts,
     },
     remote::Remote,
@@ -238,7 +238,7 @@ impl Placing<'_> {
     /// `--chmod` says, and its owners unless `--chown` does. Directories that it does not name itself are those that are
     /// there, through the image's links, and the destination is none of its own.
     fn archive(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), StepError> {
-        self.directory_of_mode(target, NEW_DIRECTORY)?;
+        self.directory(target)?;
         self.replaces = true;
         // Where each directory of the archive came to be.
         let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::from([(Vec::new(), target.to_vec())]);
@@ -257,7 +257,7 @@ impl Placing<'_> {
                     if self.ground.arranged(&path).is_none() {
                         path = self.ground.resolve_bytes(&path)?;
                     }
-                    self.directory_of_mode(&path, NEW_DIRECTORY)?;
+                    self.directory(&path)?;
                     places.insert(entry.path.clone(), path);
                     continue;
                 }
@@ -394,17 +394,12 @@ impl Placing<'_> {
         self.links.clear();
     }
 
-    /// Makes what is missing of a directory, with the owner and mode that the flags ask for.
+    /// Makes what is missing of a directory, with the owner that `--chown` asks for. `--chmod` is for what is copied.
     pub(super) fn directory(&mut self, path: &[u8]) -> Result<(), StepError> {
-        let mode = self.placement.mode.as_ref().map_or(NEW_DIRECTORY, |mode| mode.apply(NEW_DIRECTORY, true));
-        self.directory_of_mode(path, mode)
-    }
-
-    fn directory_of_mode(&mut self, path: &[u8], mode: u16) -> Result<(), StepError> {
         let owner = self.owner.unwrap_or(Owner::ROOT);
         match self.placement.link {
-            true => self.ground.directory_replacing(path, owner, mode),
-            false => self.ground.directory(path, owner, mode),
+            true => self.ground.directory_replacing(path, owner),
+            false => self.ground.directory(path, owner),
         }
     }
 
