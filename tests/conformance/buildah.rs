@@ -19,12 +19,8 @@ use crate::{
     Build, Outcome, Shared, bases,
     case::Case,
     entry::{Kind, line},
+    peer::{self, Peer},
 };
-
-/// Whether the cases are to be run through buildah: `buildah.sh` sets the variable.
-pub(crate) fn is_wanted() -> bool {
-    std::env::var_os("HYPR_CONFORMANCE_BUILDAH").is_some()
-}
 
 pub(crate) struct Buildah {
     folder: TempDir,
@@ -56,7 +52,7 @@ pub(crate) fn shared() -> Arc<Buildah> {
 impl Build for Buildah {
     fn passes_over(&self, case: &Case) -> Option<String> {
         let served = case.is_served().then(|| "its sources are served by the test itself".to_owned());
-        case.buildah.clone().or(served)
+        case.differing(Peer::Buildah).map(str::to_owned).or(served)
     }
 
     fn build(&self, case: &Case) -> Result<Outcome, String> {
@@ -94,17 +90,7 @@ impl Build for Buildah {
             "architecture": config["architecture"],
             "variant": config["variant"],
             "history": config["history"],
-            "config": config["config"].as_object().map(|fields| {
-                // Docker leaves out what is empty.
-                let is_empty = |value: &Value| match value {
-                    Value::Null => true,
-                    Value::String(text) => text.is_empty(),
-                    Value::Array(list) => list.is_empty(),
-                    Value::Object(map) => map.is_empty(),
-                    _ => false,
-                };
-                fields.iter().filter(|(_, value)| !is_empty(value)).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>()
-            }),
+            "config": peer::without_empty(&config["config"]),
         });
         if case.tree.is_none() {
             // Looking into an image with triggers carries them out.
@@ -112,11 +98,7 @@ impl Build for Buildah {
         }
         let mut tree = self.tree(&name);
         let base = self.base.get_or_init(|| self.tree("localhost/busybox:latest"));
-        if tree.contains_key("/bin/busybox") {
-            let gone: Vec<String> = base.keys().filter(|path| !tree.contains_key(*path)).cloned().collect();
-            tree.retain(|path, line| base.get(path) != Some(line));
-            tree.extend(gone.into_iter().map(|path| (path.clone(), format!("gone {path}"))));
-        }
+        peer::without_base(&mut tree, base);
         self.run(["rmi", "--force", &name]).run();
         Ok(Outcome { tree: tree.into_values().collect(), config })
     }

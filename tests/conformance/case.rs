@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::entry;
+use crate::{entry, peer::Peer};
 
 /// One Dockerfile and what has to become of it.
 pub(crate) struct Case {
@@ -16,8 +16,8 @@ pub(crate) struct Case {
     folder: PathBuf,
     /// The instructions and flags that it proves.
     pub(crate) proves: Vec<String>,
-    /// Why buildah does something else.
-    pub(crate) buildah: Option<String>,
+    /// Why others do something else.
+    differing: Vec<(Peer, String)>,
     /// Flags of the build, one a line.
     pub(crate) options: Vec<String>,
     pub(crate) tree: Option<Vec<String>>,
@@ -64,19 +64,26 @@ impl Case {
         };
         let proves = values("proves");
         assert!(!proves.is_empty(), "{name} does not say what it proves");
-        let buildah = values("buildah").into_iter().next();
+        let differing =
+            Peer::ALL.into_iter().flat_map(|peer| values(peer.name()).into_iter().map(move |why| (peer, why)));
+        let differing = differing.collect();
         let config = text("config.json");
         let config = config.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}")));
         let options = text("options.txt").unwrap_or_default().lines().map(str::to_owned).collect();
         let tree = text("expected.txt").map(|text| text.lines().map(str::to_owned).collect());
         let error = text("error.txt");
         assert!(tree.is_some() || config.is_some() || error.is_some() || is_updating(), "{name} expects nothing");
-        Self { proves, buildah, options, tree, config, error, name, folder }
+        Self { proves, differing, options, tree, config, error, name, folder }
     }
 
     /// The Dockerfile, byte for byte.
     pub(crate) fn dockerfile(&self) -> Vec<u8> {
         fs::read(self.folder.join("Dockerfile")).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Why this builder does something else.
+    pub(crate) fn differing(&self, peer: Peer) -> Option<&str> {
+        self.differing.iter().find(|(known, _)| *known == peer).map(|(_, why)| why.as_str())
     }
 
     /// Whether it needs a server.

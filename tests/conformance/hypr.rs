@@ -18,6 +18,7 @@ use crate::{
     Build, Outcome, Shared, bases,
     case::Case,
     entry::{self, line},
+    peer,
     served::Served,
 };
 
@@ -60,11 +61,7 @@ impl Build for Hypr {
         let image = self.runtime.block_on(builder.build()).map_err(|error| told(&error))?;
         let mut tree = list(image.path());
         let base = self.base.get_or_init(|| self.busybox());
-        if tree.contains_key("/bin/busybox") {
-            let gone: Vec<String> = base.keys().filter(|path| !tree.contains_key(*path)).cloned().collect();
-            tree.retain(|path, line| base.get(path) != Some(line));
-            tree.extend(gone.into_iter().map(|path| (path.clone(), format!("gone {path}"))));
-        }
+        peer::without_base(&mut tree, base);
         let config = serde_json::from_slice(&image.manifest().config.to_bytes()).expect("the configuration is JSON");
         Ok(Outcome { tree: tree.into_values().collect(), config })
     }

@@ -2,14 +2,16 @@
 //! configuration come out.
 //!
 //! A case is a folder below `cases/GROUP/`, named after the fact. `README.md` beside this file says what is in it.
-//! `buildah.sh` runs the same cases through buildah, to prove the expectations.
+//! `peers.sh` runs the same cases through other builders, to prove the expectations.
 
 mod bases;
 mod buildah;
 mod case;
 mod config;
+mod dockerd;
 mod entry;
 mod hypr;
+mod peer;
 mod served;
 mod table;
 
@@ -23,6 +25,7 @@ use std::{
 };
 
 use case::Case;
+use peer::Peer;
 
 /// What building a case came to.
 struct Outcome {
@@ -43,7 +46,11 @@ trait Build: Send + Sync {
 fn group(name: &str) {
     let cases = Case::of_group(name);
     assert!(!cases.is_empty(), "there are no cases in {name}");
-    let builder: Arc<dyn Build> = if buildah::is_wanted() { buildah::shared() } else { hypr::shared() };
+    let builder: Arc<dyn Build> = match Peer::wanted() {
+        None => hypr::shared(),
+        Some(Peer::Buildah) => buildah::shared(),
+        Some(Peer::Dockerd) => dockerd::shared(),
+    };
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let failures: Vec<String> = std::thread::scope(|scope| {
@@ -76,7 +83,7 @@ fn prove(builder: &dyn Build, case: &Case) -> Result<(), String> {
             Err(said) => said,
         };
         // What others say of the same fault is theirs.
-        let missing = expected.lines().find(|line| !buildah::is_wanted() && !said.contains(line));
+        let missing = expected.lines().find(|line| Peer::wanted().is_none() && !said.contains(line));
         return missing.map_or(Ok(()), |line| Err(format!("`{line}` is not in the error:\n{said}")));
     }
     let outcome = result.map_err(|said| format!("it cannot be built:\n{said}"))?;

@@ -94,7 +94,7 @@ pub(super) fn program<'a>(step: &RunStep<'a>) -> &'a str {
 /// every whiteout of the lower one, and overlayfs takes no layer twice.
 pub(super) fn effective(snapshot: &Snapshot) -> Vec<&Layer> {
     let mut seen = HashSet::new();
-    let mut layers: Vec<_> = snapshot.layers().iter().rev().filter(|layer| seen.insert(layer.id.file)).collect();
+    let mut layers: Vec<_> = snapshot.layers().into_iter().rev().filter(|layer| seen.insert(layer.id.file)).collect();
     layers.reverse();
     layers
 }

@@ -47,7 +47,7 @@ pub async fn merge_image(
     let earlier = earlier.to_vec();
     blocking(move || match known(&store, &key)? {
         Some(merged) => Ok(merged),
-        None => merge(&store, key, &image, snapshot.layers(), encoder, &earlier),
+        None => merge(&store, key, &image, &snapshot.layers(), encoder, &earlier),
     })
     .await?
 }
@@ -74,7 +74,7 @@ fn merge(
     store: &Store,
     key: Key,
     image: &str,
-    layers: &[Layer],
+    layers: &[&Layer],
     options: hypr_squash::Options,
     earlier: &[Digest],
 ) -> Result<MergedImage, ImageError> {

@@ -109,7 +109,7 @@ impl Builder<'_, '_> {
                 lint::text::secret(&task.statement, "ENV", &pair.key, self.shared.request.lint);
             }
             shown.push_str(&format!(" {key}={value}"));
-            state.built.config.config.set_env(key, value);
+            state.set_env(key, value);
         }
         let count = state.built.config.config.env.len() + state.built.scope.count();
         budget::variables(count).map_err(|problem| problem.at(task.span(task.statement.span)))?;

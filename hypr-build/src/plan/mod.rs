@@ -140,7 +140,7 @@ pub(crate) fn plan(
     check_frontend(request).map_err(|error| vec![error])?;
     let budget = Budget::new();
     let stages = Stages::new(request, &budget)?;
-    let order = match order::order(&stages, request, images).map_err(|error| vec![error])? {
+    let order = match order::order(&stages, request, images, &budget).map_err(|error| vec![error])? {
         order::Order::Known(order) => order,
         order::Order::Needs(wanted) => return Ok(Outcome::Needs(wanted)),
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Request,
+    budget::Budget,
     error::{PlanError, Problem},
     graph::ImageRequest,
     mount::Options,
@@ -28,12 +29,16 @@ pub(crate) fn order(
     stages: &Stages<'_>,
     request: &Request<'_>,
     images: &BTreeMap<ImageRequest, ImageConfig>,
+    budget: &Budget,
 ) -> Result<Order, PlanError> {
     let mut wanted = BTreeMap::new();
     let mut order = Vec::new();
     let mut state = vec![State::Unseen; stages.stages.len()];
     let mut path: Vec<Visit> = Vec::new();
     let enter = |stage: usize, wanted: &mut BTreeMap<ImageRequest, usize>| -> Result<Visit, PlanError> {
+        // Before they are read: here, and once more where the stage is built.
+        let triggers = budget.triggers(&stages.triggers(stage, images));
+        triggers.map_err(|problem| problem.at(stages.stages[stage].from.span))?;
         Ok(Visit { stage, open: needs(stages, request, images, stage, wanted)? })
     };
     let roots = match request.all_stages {

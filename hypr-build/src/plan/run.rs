@@ -86,10 +86,9 @@ impl Builder<'_, '_> {
         let Environment { keyed: env, unkeyed } =
             environment(&config.env, &state.built.scope, self.shared.request.args, agent);
         // As docker shows them: every declared argument once, with the value that the process sees.
-        let scope = &state.built.scope;
-        let value = |name| config.env(name).or_else(|| scope.arg(name)).unwrap_or_default();
-        let names = scope.names().filter(|name| !is_proxy(name));
-        let arguments: Vec<String> = names.map(|name| format!("{name}={}", value(name))).collect();
+        let names = state.built.scope.names().filter(|name| !is_proxy(name));
+        let shown = names.map(|name| format!("{name}={}", state.variable(name).unwrap_or_default()));
+        let arguments: Vec<String> = shown.collect();
         let command = args.join(" ");
         let text = match arguments.len() {
             0 => format!("RUN {command}"),
@@ -106,8 +105,7 @@ impl Builder<'_, '_> {
             mounts,
             command: task.statement.text.clone(),
         };
-        self.step(state, task, text, Operation::Run(run));
-        Ok(())
+        self.step(state, task, text, Operation::Run(run))
     }
 }
 
@@ -122,8 +120,8 @@ struct Environment {
     unkeyed: Vec<(String, String)>,
 }
 
-/// A `RUN`'s environment: the image's variables, a search path, the declared arguments that none of these hides, the
-/// proxies that were given, declared or not, and where the first SSH agent is.
+/// A `RUN`'s environment: the image's variables, but arguments that were declared after them; the other arguments, a
+/// search path, the proxies that were given, declared or not, and where the first SSH agent is.
 fn environment(image: &[String], scope: &Scope, given: &BuildArgs, agent: Option<String>) -> Environment {
     let mut environment = Environment { keyed: Vec::new(), unkeyed: Vec::new() };
     let mut seen = BTreeSet::new();
@@ -133,12 +131,14 @@ fn environment(image: &[String], scope: &Scope, given: &BuildArgs, agent: Option
         }
     };
     for (name, value) in image.iter().filter_map(|entry| entry.split_once('=')) {
-        set(&mut environment.keyed, name, value);
+        if scope.visible(name).is_none() {
+            set(&mut environment.keyed, name, value);
+        }
     }
-    set(&mut environment.keyed, "PATH", shell::DEFAULT_PATH);
     for (name, value) in scope.args() {
         set(if is_proxy(name) { &mut environment.unkeyed } else { &mut environment.keyed }, name, value);
     }
+    set(&mut environment.keyed, "PATH", shell::DEFAULT_PATH);
     for (name, value) in given.iter().filter(|(name, _)| is_proxy(name)) {
         set(&mut environment.unkeyed, name, value);
     }

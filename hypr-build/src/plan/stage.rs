@@ -1,9 +1,6 @@
 //! One stage: its instructions in order, each either a step of the graph or a change of the configuration.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     CacheUse, MAX_ERRORS, Request,
@@ -15,7 +12,7 @@ use super::{
     outline::{self, Notes},
     path, shell,
     stages::{StageBase, Stages, Task},
-    variables::{Scope, is_proxy},
+    variables::{Places, Scope, is_proxy},
 };
 use crate::{
     dockerfile::{self, Escape, Instruction, Span, Spanned, nearest},
@@ -35,6 +32,8 @@ pub(crate) struct Built {
     pub(crate) history: Vec<Option<StepId>>,
     /// Whether a `WORKDIR` of this Dockerfile has been.
     pub(super) workdir_set: bool,
+    /// How many steps stand on one another to make its tree.
+    height: usize,
     /// Whether all of its variables are known: its base image's configuration is.
     certain: bool,
 }
@@ -66,9 +65,8 @@ impl Builder<'_, '_> {
         let this = &self.shared.stages.stages[stage];
         let tasks = self.shared.stages.tasks(stage, self.shared.images)?;
         let mut base = self.base(&this.base);
-        let cost = base.config.history.iter().map(|entry| 64 + entry.created_by.as_ref().map_or(0, String::len));
-        let cost = cost.chain(base.config.config.env.iter().map(String::len)).sum();
-        self.shared.budget.spend(cost).map_err(|problem| problem.at(this.from.span))?;
+        let fits = self.shared.budget.inherit(&base.config, &base.scope);
+        fits.map_err(|problem| problem.at(this.from.span))?;
         if base.config.config.env("PATH").is_none() {
             // Docker gives every image a search path, once it is built upon.
             base.config.config.set_env("PATH", shell::DEFAULT_PATH);
@@ -88,7 +86,8 @@ impl Builder<'_, '_> {
             CacheUse::None => true,
             CacheUse::Except(stages) => stages.contains(&*label),
         };
-        let mut state = State { built: base, cmd_is_own: false, label, steps, done: 0, uncached };
+        let places = Places::new(&base.config.config.env);
+        let mut state = State { built: base, places, cmd_is_own: false, label, steps, done: 0, uncached };
         // The triggers are about to be carried out: the image made here has none but its own.
         state.built.config.config.on_build.clear();
         self.check_repeated(&tasks);
@@ -113,6 +112,7 @@ impl Builder<'_, '_> {
             scope: Scope::default(),
             history: Vec::new(),
             workdir_set: false,
+            height: 0,
             certain,
         };
         match base {
@@ -142,22 +142,17 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Takes off the budget what an instruction costs apart from the words it expands: looking up variables, and for
-    /// a `RUN` its environment.
+    /// Takes off the budget what an instruction costs apart from the words it expands: for a `RUN`, its environment.
     fn charge(&self, state: &State, task: &Task<'_>) -> Result<(), Problem> {
         let statement = &*task.statement;
-        let config = &state.built.config.config;
-        let variables = config.env.len() + state.built.scope.count();
-        let span = statement.span;
-        let text = self.shared.request.dockerfile.source.slice(span);
-        let text = if task.place.is_some() { &statement.text } else { text };
-        let mut cost = text.matches('$').count().min(INDEXED) * variables;
-        if matches!(statement.instruction, Instruction::Run(_)) {
-            cost += config.env.iter().map(|entry| VARIABLE + entry.len()).sum::<usize>() + text.len();
-            let args = state.built.scope.args();
-            cost += args.map(|(name, value)| VARIABLE + 2 * (name.len() + value.len())).sum::<usize>();
+        if !matches!(statement.instruction, Instruction::Run(_)) {
+            return Ok(());
         }
-        self.shared.budget.spend(cost)
+        let text = self.shared.request.dockerfile.source.slice(statement.span);
+        let text = if task.place.is_some() { &statement.text } else { text };
+        let env = state.built.config.config.env.iter().map(|entry| VARIABLE + entry.len());
+        let args = state.built.scope.args().map(|(name, value)| VARIABLE + 2 * (name.len() + value.len()));
+        self.shared.budget.spend(env.chain(args).sum::<usize>() + text.len())
     }
 
     fn arg(&self, state: &mut State, task: &Task<'_>, arg: &dockerfile::Arg) -> Result<(), PlanError> {
@@ -216,11 +211,19 @@ impl Builder<'_, '_> {
         let config = &mut state.built.config.config;
         config.working_dir.clone_from(&path);
         let user = config.user.clone();
-        self.step(state, task, format!("WORKDIR {path}"), Operation::Workdir(Workdir { path, user }));
-        Ok(())
+        self.step(state, task, format!("WORKDIR {path}"), Operation::Workdir(Workdir { path, user }))
     }
 
-    pub(super) fn step(&mut self, state: &mut State, task: &Task<'_>, mut text: String, operation: Operation) {
+    pub(super) fn step(
+        &mut self,
+        state: &mut State,
+        task: &Task<'_>,
+        mut text: String,
+        operation: Operation,
+    ) -> Result<(), PlanError> {
+        state.built.height += 1;
+        let fits = budget::steps(state.built.height);
+        fits.map_err(|problem| problem.at(task.span(task.statement.span)))?;
         state.done += 1;
         let info = StepInfo {
             id: 0,
@@ -237,24 +240,17 @@ impl Builder<'_, '_> {
         let id = self.graph.push(step);
         state.built.origin = Origin::Step(id);
         state.note(text, Some(id));
+        Ok(())
     }
 
     /// Expansion with what is visible at this point of the stage.
     pub(super) fn words<'s>(&self, state: &'s State, task: &Task<'_>) -> Words<'_, 's> {
-        let config = &state.built.config.config;
-        let scope = &state.built.scope;
         // A trigger was written in another file, whose escape character is not known any more.
         let escape = match task.place {
             None => self.shared.request.dockerfile.directives.escape,
             Some(_) => Escape::default(),
         };
-        let source = self.shared.request.dockerfile.source.slice(task.statement.span);
-        if config.env.len() + scope.count() < INDEXED || source.matches('$').count() < INDEXED {
-            return Words::new(escape, self.shared.budget, move |name| config.env(name).or_else(|| scope.arg(name)));
-        }
-        let mut index: BTreeMap<&'s str, &'s str> = scope.args().collect();
-        index.extend(config.env.iter().filter_map(|entry| entry.split_once('=')));
-        Words::new(escape, self.shared.budget, move |name| index.get(name).copied())
+        Words::new(escape, self.shared.budget, |name| state.variable(name))
     }
 
     /// Reports the variables that an instruction used and nothing has declared.
@@ -263,10 +259,9 @@ impl Builder<'_, '_> {
             return;
         }
         let (scope, undefined) = (&state.built.scope, words.undefined());
-        // Declared arguments without a value are defined all the same.
-        let declared: BTreeSet<&str> = if undefined.is_empty() { BTreeSet::new() } else { scope.names().collect() };
         for (name, span) in undefined {
-            if declared.contains(name.as_str()) {
+            // Declared arguments without a value are defined all the same.
+            if scope.is_declared(&name) {
                 continue;
             }
             self.report(Rule::UndefinedVar, task, span, || {
@@ -309,12 +304,11 @@ impl Builder<'_, '_> {
 /// What a variable of a process costs beside its text, in bytes.
 const VARIABLE: usize = 96;
 
-/// From so many variables, and so many uses of them in one instruction, they are sorted before they are looked up.
-const INDEXED: usize = 16;
-
 /// A stage half-way.
 pub(super) struct State {
     pub(super) built: Built,
+    /// Of the variables in `built`'s configuration.
+    places: Places,
     /// Whether `CMD` was set in this stage.
     pub(super) cmd_is_own: bool,
     label: Arc<str>,
@@ -326,6 +320,17 @@ pub(super) struct State {
 }
 
 impl State {
+    /// What `$name` is at this point.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.built.scope.visible(name).or_else(|| self.places.get(&self.built.config.config.env, name))
+    }
+
+    /// `ENV name=value`.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        self.places.set(&mut self.built.config.config.env, name, value);
+        self.built.scope.hide(name);
+    }
+
     /// Adds an entry to the history.
     pub(super) fn note(&mut self, text: String, step: Option<StepId>) {
         let entry = History {

@@ -30,6 +30,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) used: BTreeSet<String>,
     /// What follows `FROM`, up to the next one.
     pub(crate) statements: &'a [Statement],
+    /// The triggers among them, for the stages on top of it.
+    triggers: Vec<&'a str>,
 }
 
 /// What a stage starts from.
@@ -135,7 +137,7 @@ impl<'a> Stages<'a> {
         let replacement = name.as_deref().and_then(|name| context(request, name));
         if let Some((given, ContextKind::Image)) = replacement {
             let base = base(given.to_owned());
-            return Ok(Stage { name, base, from: statement, used, statements: &[] });
+            return Ok(Stage { name, base, from: statement, used, statements: &[], triggers: Vec::new() });
         }
         let base = if let Some((given, _)) = context(request, &image) {
             base(given.to_owned())
@@ -146,7 +148,11 @@ impl<'a> Stages<'a> {
         } else {
             base(image)
         };
-        Ok(Stage { name, base, from: statement, used, statements })
+        let triggers = statements.iter().filter_map(|statement| match &statement.instruction {
+            Instruction::Onbuild(onbuild) => Some(onbuild.trigger.as_str()),
+            _ => None,
+        });
+        Ok(Stage { name, base, from: statement, used, statements, triggers: triggers.collect() })
     }
 
     fn push(&mut self, stage: Stage<'a>) {
@@ -166,6 +172,22 @@ impl<'a> Stages<'a> {
         self.names.contains_key(label) || (0..self.stages.len()).any(|stage| self.label(stage) == label)
     }
 
+    /// The triggers that a stage carries out. Those of an image whose configuration is not known are missing.
+    pub(crate) fn triggers<'t>(
+        &'t self,
+        stage: usize,
+        images: &'t BTreeMap<ImageRequest, ImageConfig>,
+    ) -> Cow<'t, [&'t str]> {
+        match &self.stages[stage].base {
+            StageBase::Scratch => Cow::Borrowed(&[]),
+            StageBase::Stage(base) => Cow::Borrowed(&self.stages[*base].triggers),
+            StageBase::Image(request) => {
+                let config = images.get(request);
+                Cow::Owned(config.iter().flat_map(|config| &config.config.on_build).map(String::as_str).collect())
+            }
+        }
+    }
+
     /// The instructions of a stage: what its base triggers, then its own. Triggers of an image whose configuration is not
     /// known are missing.
     pub(crate) fn tasks(
@@ -176,25 +198,9 @@ impl<'a> Stages<'a> {
         let this = &self.stages[stage];
         let (place, line, owner) = (Some(this.from.span), this.from.line, this.from);
         let mut tasks = Vec::new();
-        let mut triggered = |text: &str| -> Result<(), PlanError> {
+        for text in &*self.triggers(stage, images) {
             let statement = Cow::Owned(trigger(text, this.from.span)?);
             tasks.push(Task { statement, place, line, owner });
-            Ok(())
-        };
-        match &this.base {
-            StageBase::Scratch => {}
-            StageBase::Stage(base) => {
-                for statement in self.stages[*base].statements {
-                    if let Instruction::Onbuild(onbuild) = &statement.instruction {
-                        triggered(&onbuild.trigger)?;
-                    }
-                }
-            }
-            StageBase::Image(request) => {
-                for text in images.get(request).map_or(&[][..], |config| &config.config.on_build) {
-                    triggered(text)?;
-                }
-            }
         }
         let own = this.statements.iter();
         tasks.extend(own.map(|s| Task { statement: Cow::Borrowed(s), place: None, line: s.line, owner: s }));

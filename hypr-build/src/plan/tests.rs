@@ -126,6 +126,19 @@ fn env_hides_arg_and_both_reach_the_process() {
 }
 
 #[test]
+fn of_env_and_arg_the_later_one_counts() {
+    let plan = plan_of(
+        "FROM scratch AS base\nENV A=env B=env PATH=/p\nARG A=arg\nARG B=arg\nARG C\nENV B=last C=$A\nARG B\nARG PATH=/q\n\
+         FROM base\nENV D=$A$B\nRUN x",
+    );
+    let run = runs(&plan)[0];
+    for (name, expected) in [("A", "arg"), ("B", "last"), ("C", "arg"), ("D", "arglast"), ("PATH", "/q")] {
+        assert_eq!(value(run, name), Some(expected), "{name}");
+    }
+    assert_eq!(plan.config.config.env[..3], ["PATH=/p", "A=env", "B=last"]);
+}
+
+#[test]
 fn values_of_one_env_see_what_was_before_it() {
     let plan = plan_of("FROM scratch\nENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc");
     assert_eq!(plan.config.config.env("def"), Some("hello"));
@@ -370,7 +383,17 @@ fn plans_are_bounded() {
         (0..4000).map(|n| format!("E{n}=abcdefgh ")).collect::<String>(),
         "RUN x\n".repeat(20_000)
     );
+    let words: String = (0..80_000).map(|n| format!("E{n}=1 ")).collect();
+    let triggers = "ONBUILD ENV A=1\n".repeat(500);
+    let children: String = (0..3000).map(|n| format!("FROM base AS s{n}\n")).collect();
     for (name, text, limit) in [
+        ("words", format!("FROM scratch\nENV {words}"), "the number of variables of a stage is larger"),
+        ("triggers", format!("FROM scratch AS base\n{triggers}{children}"), "the number of ONBUILD triggers"),
+        (
+            "steps",
+            format!("FROM scratch\n{}", "RUN x\n".repeat(20_000)),
+            "the number of steps that stand on one another",
+        ),
         ("doubling", format!("FROM scratch\nARG A0=ab\n{doubling}"), "expansion is larger"),
         ("doubling above", format!("ARG A0=ab\n{doubling}FROM scratch\n"), "expansion is larger"),
         ("ports", format!("FROM scratch\n{ports}"), "the plan of the build is larger"),
@@ -380,12 +403,35 @@ fn plans_are_bounded() {
         ("runs", format!("FROM scratch\n{runs}"), "the plan of the build is larger"),
         ("path", format!("FROM scratch\nCOPY {} /\n", "a/".repeat(3000)), "a path is larger"),
     ] {
-        let errors = Case::default().outcome(&text).unwrap_err();
+        let case = Case { all_stages: true, ..Case::default() };
+        let Err(errors) = case.outcome(&text) else { panic!("{name} is planned") };
         let error: &dyn std::error::Error = &errors[0];
         let message =
             std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).last().unwrap();
         assert!(message.contains(limit), "{name}: {message}");
     }
+}
+
+#[test]
+fn what_generated_files_hold_is_planned() {
+    let copies: String = (0..10_000).map(|n| format!("COPY <<E /f{n}\n{n}\nE\n")).collect();
+    assert_eq!(plan_of(&format!("FROM scratch\n{copies}")).graph.steps.len(), 10_000);
+    let one_more = format!("FROM scratch\n{copies}COPY <<E /more\nE\n");
+    let Err(errors) = Case::default().outcome(&one_more) else { panic!("10,001 steps are planned") };
+    assert_eq!(errors.len(), 1);
+    assert!(one_more[errors[0].span.unwrap().start..].starts_with("COPY <<E /more"));
+
+    let words: String = (0..80_000).map(|n| format!("E{}={n} ", n % 4000)).collect();
+    let plan = plan_of(&format!("FROM scratch\nENV {words}"));
+    assert_eq!(plan.config.config.env("E3999"), Some("79999"));
+
+    let triggers = "ONBUILD ENV A=1\n".repeat(50);
+    let children: String = (0..1000).map(|n| format!("FROM base AS s{n}\n")).collect();
+    let plan = plan_of(&format!("FROM scratch AS base\n{triggers}{children}"));
+    assert_eq!(plan.config.config.env("A"), Some("1"));
+
+    let text: String = (0..65_000).map(|n| format!("LABEL l{}={n}\n", n % 50)).collect();
+    assert_eq!(plan_of(&format!("FROM scratch\n{text}")).config.config.labels["l49"], "64999");
 }
 
 #[test]

@@ -54,8 +54,7 @@ impl Builder<'_, '_> {
         };
         let (operation, shown) = transfer.copy(state, task, &words, from)?;
         self.undefined(state, task, words);
-        self.files(state, task, "COPY", Copy { link: copy.link, parents: copy.parents, ..operation }, &shown);
-        Ok(())
+        self.files(state, task, "COPY", Copy { link: copy.link, parents: copy.parents, ..operation }, &shown)
     }
 
     /// What `--from` and `from=` name.
@@ -113,8 +112,7 @@ impl Builder<'_, '_> {
         let wanted = Wanted { checksum, keep_git_dir: add.keep_git_dir };
         let operation = Copy { link: add.link, unpack, remotes, wanted, ..copy };
         self.undefined(state, task, words);
-        self.files(state, task, "ADD", operation, &shown);
-        Ok(())
+        self.files(state, task, "ADD", operation, &shown)
     }
 
     /// Reports sources that the context leaves out. Rules with exceptions are not looked through: what they leave in
@@ -133,7 +131,14 @@ impl Builder<'_, '_> {
     }
 
     /// `shown` is the destination as the Dockerfile has it, variables expanded.
-    fn files(&mut self, state: &mut State, task: &Task<'_>, name: &str, copy: Copy, shown: &str) {
+    fn files(
+        &mut self,
+        state: &mut State,
+        task: &Task<'_>,
+        name: &str,
+        copy: Copy,
+        shown: &str,
+    ) -> Result<(), PlanError> {
         if copy.from == Files::Context {
             let local = copy.sources.iter().filter(|source| !copy.remotes.contains_key(*source));
             self.ignored(task, name, local);
@@ -144,7 +149,7 @@ impl Builder<'_, '_> {
         words.extend(copy.sources.iter().map(|source| hide_password(source)));
         words.extend(copy.inline.iter().map(|(name, _)| format!("<<{name}")));
         words.push(shown.to_owned());
-        self.step(state, task, words.join(" "), Operation::Copy(copy));
+        self.step(state, task, words.join(" "), Operation::Copy(copy))
     }
 }
 

@@ -122,7 +122,18 @@ impl<'a> Globals<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
     /// In the order of their first declaration: a `RUN`'s environment and history show it.
-    args: Vec<(String, Option<String>)>,
+    args: Vec<Argument>,
+    /// Where in `args` each is: hostile files have thousands.
+    places: BTreeMap<String, usize>,
+}
+
+/// A declared argument.
+#[derive(Debug, Clone)]
+struct Argument {
+    name: String,
+    value: Option<String>,
+    /// Whether an `ENV` of its name came after it.
+    hidden: bool,
 }
 
 impl Scope {
@@ -130,19 +141,41 @@ impl Scope {
     pub(crate) fn declare(&mut self, name: &str, default: Option<String>, given: &BuildArgs, globals: &Globals<'_>) {
         let value = given.get(name).cloned().or(default).or_else(|| globals.get(name).map(str::to_owned));
         // A later ARG without any value does not take an earlier one away.
-        match self.args.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => {
+        match self.places.get(name) {
+            Some(&place) => {
                 if value.is_some() {
-                    *known = value;
+                    self.args[place].value = value;
+                    self.args[place].hidden = false;
                 }
             }
-            None => self.args.push((name.to_owned(), value)),
+            None => {
+                self.places.insert(name.to_owned(), self.args.len());
+                self.args.push(Argument { name: name.to_owned(), value, hidden: false });
+            }
         }
     }
 
     /// The value of the argument `name`, if it is declared and has one.
     pub(crate) fn arg(&self, name: &str) -> Option<&str> {
-        self.args.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
+        self.places.get(name).and_then(|&place| self.args[place].value.as_deref())
+    }
+
+    /// What `$name` is where an argument is it: of `ENV` and `ARG`, the later one counts.
+    pub(crate) fn visible(&self, name: &str) -> Option<&str> {
+        let argument = self.places.get(name).map(|&place| &self.args[place])?;
+        argument.value.as_deref().filter(|_| !argument.hidden)
+    }
+
+    /// `ENV name=`: an argument of that name is not seen any more.
+    pub(crate) fn hide(&mut self, name: &str) {
+        if let Some(&place) = self.places.get(name) {
+            self.args[place].hidden = true;
+        }
+    }
+
+    /// Whether the argument `name` is declared, with a value or without.
+    pub(crate) fn is_declared(&self, name: &str) -> bool {
+        self.places.contains_key(name)
     }
 
     /// How many are declared.
@@ -152,12 +185,46 @@ impl Scope {
 
     /// The names of the declared arguments, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.args.iter().map(|(name, _)| name.as_str())
+        self.args.iter().map(|argument| argument.name.as_str())
     }
 
     /// The declared arguments with a value, in order.
     pub(crate) fn args(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.args.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
+        self.args.iter().filter_map(|argument| Some((argument.name.as_str(), argument.value.as_deref()?)))
+    }
+}
+
+/// Where each variable of an image's environment is in it, so that a long `ENV` need not look through all for each.
+#[derive(Debug)]
+pub(crate) struct Places(BTreeMap<String, usize>);
+
+impl Places {
+    pub(crate) fn new(env: &[String]) -> Self {
+        let mut places = BTreeMap::new();
+        for (place, entry) in env.iter().enumerate() {
+            // The first of several is the one that counts, and one without a value is none.
+            if let Some((name, _)) = entry.split_once('=') {
+                places.entry(name.to_owned()).or_insert(place);
+            }
+        }
+        Self(places)
+    }
+
+    /// The value of the variable `name` of `env`.
+    pub(crate) fn get<'e>(&self, env: &'e [String], name: &str) -> Option<&'e str> {
+        self.0.get(name).and_then(|&place| env[place].split_once('=')).map(|(_, value)| value)
+    }
+
+    /// Sets the variable `name` of `env`, in its old place if it has one.
+    pub(crate) fn set(&mut self, env: &mut Vec<String>, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        match self.0.get(name) {
+            Some(&place) => env[place] = entry,
+            None => {
+                self.0.insert(name.to_owned(), env.len());
+                env.push(entry);
+            }
+        }
     }
 }
 
@@ -181,6 +248,18 @@ mod tests {
         assert_eq!(scope.arg("VERSION"), Some("2"));
         scope.declare("VERSION", Some("3".into()), &given(&[("VERSION", "9")]), &globals);
         assert_eq!(scope.arg("VERSION"), Some("9"));
+    }
+
+    #[test]
+    fn variables_keep_their_places() {
+        let mut env: Vec<String> = ["A=1", "bare", "B=2", "A=3"].map(str::to_owned).to_vec();
+        let mut places = Places::new(&env);
+        assert_eq!(["A", "B", "bare", "C"].map(|name| places.get(&env, name)), [Some("1"), Some("2"), None, None]);
+        places.set(&mut env, "A", "x=y");
+        places.set(&mut env, "C", "");
+        places.set(&mut env, "C", "4");
+        assert_eq!(env, ["A=x=y", "bare", "B=2", "A=3", "C=4"]);
+        assert_eq!(["A", "C"].map(|name| places.get(&env, name)), [Some("x=y"), Some("4")]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Export {
         self.config.set_platform(&self.platform);
         self.config.rootfs = RootFs::squashfs(squashfs.digest);
         self.store.put_blob(&self.config.to_bytes())?;
-        let layers = snapshot.layers().iter().map(|layer| {
+        let layers = snapshot.layers().into_iter().map(|layer| {
             let origin = self.origins.get(&layer.id.file).cloned();
             ImageLayer { id: layer.id, origin }
         });

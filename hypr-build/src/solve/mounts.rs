@@ -252,7 +252,7 @@ impl Solver {
             let (snapshot, source, is_directory) = self.realize(step, tree).await?;
             let source = String::from_utf8(source).ok().filter(|_| is_directory);
             let source = source.ok_or_else(|| StepError::CacheSource { id: id.clone() })?;
-            let layers = snapshot.layers().iter().map(|layer| layer.id).collect();
+            let layers = snapshot.layers().into_iter().map(|layer| layer.id).collect();
             return Ok(CacheMount { id: id.clone(), layers, source });
         }
         let mode = u16::try_from(*mode & 0o7777).unwrap_or(0o755);

@@ -39,7 +39,7 @@ impl Readers {
 
     /// The layers of a snapshot, lowest first.
     pub(crate) fn layers(&self, snapshot: &Snapshot) -> Result<Vec<Arc<Reader>>, StepError> {
-        snapshot.layers().iter().map(|layer| self.layer(layer)).collect()
+        snapshot.layers().into_iter().map(|layer| self.layer(layer)).collect()
     }
 
     /// What a process would see as `/`.

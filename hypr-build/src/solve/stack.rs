@@ -23,7 +23,7 @@ const DEEPEST: usize = 2 * GROUP;
 impl Solver {
     /// The same tree in at most [`DEEPEST`] layers.
     pub(super) async fn shallow(&self, snapshot: &Snapshot) -> Result<Snapshot, StepError> {
-        let mut layers = snapshot.layers().to_vec();
+        let mut layers: Vec<Layer> = snapshot.layers().into_iter().cloned().collect();
         // Each round leaves an eighth: three rounds are enough for thousands of layers.
         while layers.len() > DEEPEST {
             let (groups, rest) = layers.as_chunks::<GROUP>();
