@@ -2,7 +2,7 @@
 //!
 //! A thread of the program that this library is part of could not be contained, so the monitor is a program of its
 //! own. It needs other crates, which takes cargo: a package is written that consists of this crate with its feature
-//! `monitor`, and built without network, with the versions that this build has locked. Where that is not possible the
+//! `monitor`, and built with the versions that this build has locked. Where that is not possible the
 //! library is built without it, says why when it is asked to start a machine, and a warning is printed here.
 
 use std::{
@@ -55,20 +55,26 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_of_this_build)) {
         cargo.env_remove(name);
     }
-    let output = cargo
-        .args(["build", "--release", "--offline", "--quiet", "--target", &target])
+    cargo
+        .args(["build", "--release", "--quiet", "--target", &target])
         .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(out.join("monitor-target"))
         // A static program starts faster, and needs nothing of the file system that it will not see.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static")
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env("RUSTC", variable("RUSTC"))
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env_remove("CARGO_BUILD_TARGET")
-        .output()
-        .map_err(|error| format!("cannot run {}: {error}", variable("CARGO")))?;
+        .env_remove("CARGO_BUILD_TARGET");
+    let run = |cargo: &mut Command| {
+        cargo.output().map_err(|error| format!("cannot run {}: {error}", variable("CARGO")))
+    };
+    // The crates that the monitor alone needs are fetched the first time, unless cargo is told to stay offline.
+    let mut output = run(cargo.env("CARGO_NET_OFFLINE", "true"))?;
+    if !output.status.success() && env::var_os("CARGO_NET_OFFLINE").is_none_or(|value| value != "true") {
+        output = run(cargo.env_remove("CARGO_NET_OFFLINE"))?;
+    }
     if !output.status.success() {
         let messages = String::from_utf8_lossy(&output.stderr);
         let errors: Vec<&str> = messages.lines().filter(|line| line.contains("error")).take(3).collect();

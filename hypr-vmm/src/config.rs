@@ -12,6 +12,8 @@ use crate::{Error, Vm, wire};
 
 /// Bytes of a sector; disks are whole numbers of them.
 const SECTOR: u64 = 512;
+/// Each has an interrupt line of its own, of which there are few.
+const MAX_DISKS: usize = 16;
 
 /// Describes a [`Vm`]; nothing happens until [`start`](Self::start).
 #[derive(Debug)]
@@ -101,6 +103,9 @@ impl VmBuilder {
         }
         let mut descriptors = vec![self.kernel.as_fd()];
         descriptors.extend(self.initramfs.as_ref().map(AsFd::as_fd));
+        if self.disks.len() > MAX_DISKS {
+            return Err(refused("a machine has at most 16 disks"));
+        }
         let mut disks = Vec::new();
         let mut files = Vec::new();
         for disk in &self.disks {
@@ -127,8 +132,8 @@ impl VmBuilder {
     }
 }
 
-/// Quiet (said first, or the early console would print what came before), prints panics through the early console alone, which no interrupt and no driver is set up for, and leaves out
-/// what takes time or exits and is of no use in a machine that lives for seconds and has one tenant.
+/// Quiet (said first, or the early console would print what came before), prints panics through the early console
+/// alone, which no interrupt and no driver is set up for, and leaves out what takes time or exits and is of no use in a machine that lives for seconds and has one tenant.
 const DEFAULT_COMMAND_LINE: &str = "quiet loglevel=3 earlycon=uart8250,io,0x3f8 keep_bootcon rdinit=/init \
     reboot=k panic=-1 pci=off mitigations=off audit=0 cryptomgr.notests 8250.nr_uarts=0 i8042.noaux i8042.nomux \
     i8042.nopnp i8042.dumbkbd tsc=reliable no_timer_check random.trust_cpu=on swiotlb=noforce \

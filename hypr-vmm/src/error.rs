@@ -63,9 +63,14 @@ pub enum Error {
     },
 }
 
-/// The end of a console, on lines of its own.
+/// The end of a console, on lines of its own and without what would confuse a terminal.
 fn last_words(console: &str) -> String {
-    let lines: Vec<&str> = console.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = console.lines().map(one_line).filter(|line| !line.trim().is_empty()).collect();
     let newest = &lines[lines.len().saturating_sub(12)..];
     newest.iter().fold(String::new(), |text, line| text + "\n  | " + line)
+}
+
+/// Text of a length and kind that fits into an error, whoever wrote it.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
 }

@@ -9,6 +9,7 @@ use std::{
     },
     process::{Child, Command, Stdio},
     sync::OnceLock,
+    time::Duration,
 };
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -17,6 +18,9 @@ use crate::{Error, wire};
 
 /// The program as the build script made it, or why it could not.
 const PROGRAM: Result<&[u8], &str> = include!(concat!(env!("OUT_DIR"), "/program.rs"));
+
+/// How long the monitor may take for what it does itself: far more than a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The monitor's process, which is killed when this is dropped.
 #[derive(Debug)]
@@ -34,11 +38,14 @@ impl Monitor {
         let failed = |source| Error::Monitor { action: "start the monitor", source };
         let program = program()?;
         let (control, theirs) = UnixStream::pair().map_err(failed)?;
+        control.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
         // The path is the child's own: it has the same descriptors until the program replaces it.
         let process = Command::new(format!("/proc/self/fd/{}", program.as_fd().as_raw_fd()))
             .arg0("hypr-monitor")
             .env_clear()
             .current_dir("/")
+            // What a terminal sends to its processes is for the library's program to act on.
+            .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -47,12 +54,17 @@ impl Monitor {
         Ok(Self { process, control })
     }
 
-    pub(crate) fn control(&self) -> &UnixStream {
-        &self.control
-    }
-
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Waits for the next report, for this long or for ever.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the time is over.
+    pub(crate) fn receive(&self, patience: Option<Duration>) -> io::Result<Option<wire::Report>> {
+        self.control.set_read_timeout(patience)?;
+        Ok(wire::receive(&self.control, 0)?.map(|(report, _)| report))
     }
 
     pub(crate) fn send(&self, request: &wire::Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -64,8 +76,15 @@ impl Monitor {
         if let Ok(Some(status)) = self.process.try_wait() {
             return status.to_string();
         }
-        // One that closed its socket is about to end by itself.
+        // One that closed its socket is about to end by itself, unless a guest has taken it over.
         let _ = self.control.shutdown(std::net::Shutdown::Both);
+        for _ in 0..100 {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return status.to_string();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.process.kill();
         self.process.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 }

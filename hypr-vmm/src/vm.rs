@@ -7,16 +7,17 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::{fs::FileExt, net::UnixStream},
     },
+    time::Duration,
 };
+
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::{
-    Ended, Error, Extent, Jail, VmBuilder, probe,
-    program::Monitor,
-    wire::{self, Report, Request},
+    End, Ended, Error, Extent, Jail, VmBuilder, probe,
+    error::one_line,
+    program::{Monitor, PATIENCE},
+    wire::{CONSOLE, CONSOLE_KEPT as KEPT, Report, Request},
 };
-
-/// Bytes of the newest console output that are kept, after eight bytes that count all of it.
-const KEPT: u64 = 64 << 10;
 
 /// A running machine. It ends, at once and without a trace, when this is dropped.
 #[derive(Debug)]
@@ -40,8 +41,7 @@ impl Vm {
         config.reopen().map_err(failed("open the kernel"))?;
         let (request, mut descriptors) = config.request()?;
         let (ours, theirs) = UnixStream::pair().map_err(failed("make a channel"))?;
-        let console = rustix::fs::memfd_create("hypr-console", rustix::fs::MemfdFlags::CLOEXEC);
-        let console = File::from(console.map_err(|errno| failed("make a console")(errno.into()))?);
+        let console = make_console().map_err(failed("make a console"))?;
         let monitor = Monitor::start()?;
         descriptors.insert(config.channel_position(), theirs.as_fd());
         let descriptors = [vec![kvm.as_fd(), console.as_fd()], descriptors].concat();
@@ -51,16 +51,20 @@ impl Vm {
         let mut vm = Self { monitor, channel: ours, console, jail: Jail::default() };
         if sent.is_err() {
             // What it said before it went away tells more than that it is gone.
-            return Err(vm.answer().err().unwrap_or_else(out_of_order));
+            return Err(vm.answer(Some(PATIENCE)).err().unwrap_or_else(out_of_order));
         }
-        match vm.answer()? {
+        match vm.answer(Some(PATIENCE))? {
             Report::Running(jail) => vm.jail = jail,
             _ => return Err(out_of_order()),
         }
         Ok(vm)
     }
 
-    /// The host's end of the channel, `/dev/vport0p0` in the guest. It ends when the machine does.
+    /// The host's end of the channel, `/dev/vport0p0` in the guest. Reading ends once the guest has closed its port and
+    /// all that it wrote has been read, or the machine has ended.
+    ///
+    /// A port has no halves: the guest does not see that this end is shut down for writing, so what is said has to tell
+    /// where it ends.
     pub fn channel(&mut self) -> &mut UnixStream {
         &mut self.channel
     }
@@ -74,7 +78,7 @@ impl Vm {
         let mut files = Vec::new();
         let extents = Extent::number(extents, &mut files);
         self.ask(&Request::Bind { disk, extents }, &files)?;
-        match self.answer()? {
+        match self.answer(Some(PATIENCE))? {
             Report::Bound => Ok(()),
             _ => Err(out_of_order()),
         }
@@ -116,7 +120,7 @@ impl Vm {
     pub fn stop(&mut self) -> Result<Ended, Error> {
         // If it has ended by itself it does not listen, but has told.
         let _ = self.monitor.send(&Request::Stop, &[]);
-        self.ended()
+        self.ended(Some(PATIENCE))
     }
 
     /// Waits until the machine ends by itself, and tells what it did.
@@ -124,11 +128,11 @@ impl Vm {
     /// # Errors
     /// Fails when the monitor was lost.
     pub fn wait(&mut self) -> Result<Ended, Error> {
-        self.ended()
+        self.ended(None)
     }
 
-    fn ended(&mut self) -> Result<Ended, Error> {
-        match self.answer() {
+    fn ended(&mut self, patience: Option<Duration>) -> Result<Ended, Error> {
+        match self.answer(patience) {
             Err(Error::Ended { ended, .. }) => Ok(*ended),
             Ok(_) => Err(out_of_order()),
             Err(error) => Err(error),
@@ -139,23 +143,38 @@ impl Vm {
         match self.monitor.send(request, descriptors) {
             Ok(()) => Ok(()),
             // What it said before it went away tells more than that it is gone.
-            Err(_) => Err(self.answer().err().unwrap_or_else(out_of_order)),
+            Err(_) => Err(self.answer(Some(PATIENCE)).err().unwrap_or_else(out_of_order)),
         }
     }
 
-    fn answer(&mut self) -> Result<Report, Error> {
-        match wire::receive(self.monitor.control(), 0) {
-            Ok(Some((Report::Failed { action, reason }, _))) => Err(Error::Setup { action, reason }),
-            Ok(Some((Report::Ended(ended), _))) => {
+    /// The monitor's next word. What it says may be a guest's.
+    fn answer(&mut self, patience: Option<Duration>) -> Result<Report, Error> {
+        match self.monitor.receive(patience) {
+            Ok(Some(Report::Failed { action, reason })) => {
+                Err(Error::Setup { action: one_line(&action), reason: one_line(&reason) })
+            }
+            Ok(Some(Report::Ended(mut ended))) => {
+                if let End::Refused(reason) = &mut ended.end {
+                    *reason = one_line(reason);
+                }
                 Err(Error::Ended { ended: Box::new(ended), console: self.console() })
             }
-            Ok(Some((report, _))) => Ok(report),
+            Ok(Some(report)) => Ok(report),
             Ok(None) | Err(_) => {
                 let status = self.monitor.end();
                 Err(Error::Lost { status, console: self.console() })
             }
         }
     }
+}
+
+/// A file of a size that nobody can change.
+fn make_console() -> io::Result<File> {
+    let console = rustix::fs::memfd_create("hypr-console", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let console = File::from(console);
+    console.set_len(CONSOLE)?;
+    rustix::fs::fcntl_add_seals(&console, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW)?;
+    Ok(console)
 }
 
 fn out_of_order() -> Error {

@@ -20,6 +20,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The longest document.
 const MAX_LENGTH: usize = 4 << 20;
 
+/// Bytes of the newest console output that are kept.
+pub(crate) const CONSOLE_KEPT: u64 = 64 << 10;
+/// The size of the console's file: eight bytes that count all output, and a ring of the newest.
+pub(crate) const CONSOLE: u64 = 8 + CONSOLE_KEPT;
+
 /// Descriptors that travel with one message; the kernel's own limit is 253.
 const BATCH: usize = 128;
 

@@ -15,8 +15,27 @@ cargo build --quiet --locked --release --package hypr-cli
 executor=$(cargo test --locked --package hypr-build --test executor --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*executor-[^"]*\)".*/\1/p' | tail -n 1)
 hypr=$(realpath "${CARGO_TARGET_DIR:-target}/release/hypr")
-bases=$(realpath "${HYPR_BASES:-target/bases}")
+HYPR_BASES=$(realpath "${HYPR_BASES:-target/bases}")
+export HYPR_BASES HYPR_TEST_NEEDS_VM=1 RUST_BACKTRACE=0
+
+# lab DIRECTORY COMMAND...: in a lab of its own. It has one processor, so two of them run side by side.
+lab() {
+    cd "$1" || return
+    shift
+    "$lab" -c 1 -m 6144 -t "${HYPR_LAB_SECONDS:-1500}" -M "loop squashfs" -- "$@"
+}
+lab=$PWD/tests/lab/kvm-lab
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=0
 for kernel in "${kernels[@]}"; do
-    tests/lab/kvm-lab -c 1 -m 6144 -t "${HYPR_LAB_SECONDS:-1200}" -M "loop squashfs" -- \
-        env HYPR_KERNEL="$(realpath "$kernel")" HYPR_BASES="$bases" tests/lab/inside.sh "$executor" "$hypr"
+    HYPR_KERNEL=$(realpath "$kernel")
+    export HYPR_KERNEL
+    echo "with $HYPR_KERNEL:"
+    lab . tests/lab/examples.sh "$hypr" >"$log" 2>&1 &
+    examples=$!
+    lab hypr-build "$executor" "vm::${HYPR_LAB_TESTS-}" --test-threads=1 || failed=1
+    wait "$examples" || failed=1
+    cat "$log"
 done
+exit "$failed"

@@ -201,7 +201,7 @@ pub struct Limits {
     pub pids: Option<NonZeroU32>,
     /// Bytes that the step may write. `None`: as much as the store's file system holds.
     pub scratch: Option<NonZeroU64>,
-    /// Wall time from the start of the process until its changes are read. `None`: unlimited.
+    /// Wall time from the start of the step's sandbox until its changes are read. `None`: unlimited.
     pub timeout: Option<Duration>,
 }
 

@@ -31,18 +31,20 @@ const TIME_IS_OVER: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::T
 pub(crate) struct Session<S> {
     stream: S,
     body: Vec<u8>,
-    /// When the time of the process is over, the capture of its changes included.
+    /// When the time of the step is over, the capture of its changes included.
     deadline: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
-    /// Waits for the agent's first words on `stream`.
+    /// Waits for the agent's first words on `stream`. All of the conversation has `timeout` from now on.
     ///
     /// # Errors
-    /// Fails when the agent does not answer, or not in this protocol's version.
-    pub(crate) async fn open(stream: S) -> Result<Self, ExecutorError> {
-        let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline: None };
-        match session.receive(Instant::now() + PATIENCE).await? {
+    /// Fails when the agent does not answer, or not in this protocol's version. Here as later, [`ExecutorError::Limit`]
+    /// says that the time is over.
+    pub(crate) async fn open(stream: S, timeout: Option<Duration>) -> Result<Self, ExecutorError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline };
+        match session.receive().await? {
             Some(Report::Hello(protocol::VERSION)) => Ok(session),
             Some(Report::Hello(version)) => {
                 Err(lost(format!("its agent speaks version {version} of the protocol, not {}", protocol::VERSION)))
@@ -62,11 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// Fails when the agent is gone or does not listen.
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(), ExecutorError> {
         let frame = request.encode();
-        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(&frame)).await;
-        match sent {
+        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(&frame));
+        match in_time(self.deadline, async { Ok(sent.await) }).await? {
             Ok(Ok(())) => Ok(()),
             // What it said before it went away tells more than that it is gone.
-            Ok(Err(error)) => match self.receive(Instant::now() + PATIENCE).await {
+            Ok(Err(error)) => match self.receive().await {
                 Err(said @ (ExecutorError::Setup { .. } | ExecutorError::Start { .. })) => Err(said),
                 _ => Err(lost(format!("its agent does not listen: {error}"))),
             },
@@ -79,28 +81,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// # Errors
     /// Fails when the agent says anything else.
     pub(crate) async fn wait_for_id_maps(&mut self) -> Result<(), ExecutorError> {
-        match self.receive(Instant::now() + PATIENCE).await? {
+        match self.receive().await? {
             Some(Report::MapIds) => Ok(()),
             _ => Err(out_of_order()),
         }
     }
 
-    /// Follows the process to its end, at most for `timeout` from its start, and serves its connections to sockets among
-    /// `mounts`.
+    /// Follows the process to its end and serves its connections to sockets among `mounts`.
     ///
     /// # Errors
-    /// [`ExecutorError::Limit`] when the time is over; other errors as the agent reports them.
-    pub(crate) async fn follow(
-        &mut self,
-        timeout: Option<Duration>,
-        mounts: &[Mount],
-        io: &mut dyn StepIo,
-    ) -> Result<Exited, ExecutorError> {
-        match self.receive(Instant::now() + PATIENCE).await? {
+    /// As the agent reports them.
+    pub(crate) async fn follow(&mut self, mounts: &[Mount], io: &mut dyn StepIo) -> Result<Exited, ExecutorError> {
+        match self.receive().await? {
             Some(Report::Started) => {}
             _ => return Err(out_of_order()),
         }
-        self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         in_time(self.deadline, self.forward(mounts, io)).await
     }
 
@@ -136,11 +131,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         }
     }
 
-    /// Has the changes captured and passes them to `io`, in what is left of the process's time.
+    /// Has the changes captured and passes them to `io`.
     ///
     /// # Errors
-    /// [`ExecutorError::Changes`] when `io` does not take them, [`ExecutorError::Limit`] when the time is over; other
-    /// errors as the agent reports them.
+    /// [`ExecutorError::Changes`] when `io` does not take them; other errors as the agent reports them.
     pub(crate) async fn capture(&mut self, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::Capture).await?;
         in_time(self.deadline, self.take_changes(io.changes())).await
@@ -157,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
 
     async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
         loop {
-            match self.receive(Instant::now() + PATIENCE).await? {
+            match self.receive().await? {
                 Some(Report::Changes(bytes)) => out.write_all(&bytes).await.map_err(ExecutorError::Changes)?,
                 Some(Report::Captured) => return out.shutdown().await.map_err(ExecutorError::Changes),
                 _ => return Err(out_of_order()),
@@ -165,9 +159,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         }
     }
 
-    async fn receive(&mut self, deadline: Instant) -> Result<Option<Report>, ExecutorError> {
+    async fn receive(&mut self) -> Result<Option<Report>, ExecutorError> {
         let late = |_| lost(format!("its agent said nothing for {} seconds", PATIENCE.as_secs()));
-        timeout_at(deadline, read(&mut self.stream, &mut self.body)).await.map_err(late)?
+        let report = tokio::time::timeout(PATIENCE, read(&mut self.stream, &mut self.body));
+        in_time(self.deadline, async { report.await.map_err(late)? }).await
     }
 }
 

@@ -22,17 +22,38 @@ const NOBODY: u32 = 65534;
 /// `KVM_RUN`, the only request that a processor's thread makes.
 const KVM_RUN: u64 = 0xae80;
 
-/// Closes everything but system calls; `largest_file` is what the guest's writable disk may grow to, in bytes.
-pub(crate) fn close(largest_file: u64) -> Result<Jail, Failure> {
+/// What the monitor's own memory may come to beside the guest's, and for each thread besides, in bytes.
+const OWN_MEMORY: u64 = 256 << 20;
+const MEMORY_OF_THREAD: u64 = 4 << 20;
+
+/// What a machine may use of the host.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    /// Bytes that the guest's writable disk may grow to.
+    pub(crate) largest_file: u64,
+    /// Bytes of the guest's memory.
+    pub(crate) memory: u64,
+    pub(crate) threads: u64,
+}
+
+/// Closes everything but system calls.
+pub(crate) fn close(bounds: Bounds) -> Result<Jail, Failure> {
     let user = give_up_user()?;
     give_up_capabilities()?;
     rustix::thread::set_no_new_privs(true).context("give up privileges of programs")?;
     let landlock = close_file_system();
-    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    rustix::process::setrlimit(Resource::Core, limit(0)).context("limit core dumps")?;
-    rustix::process::setrlimit(Resource::Fsize, limit(largest_file)).context("limit files")?;
+    limit(Resource::Core, 0).context("limit core dumps")?;
+    limit(Resource::Fsize, bounds.largest_file).context("limit files")?;
+    let own = OWN_MEMORY.saturating_add(bounds.threads.saturating_mul(MEMORY_OF_THREAD));
+    limit(Resource::Data, bounds.memory.saturating_add(own)).context("limit memory")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("close the monitor's memory")?;
     Ok(Jail { user, capabilities: true, no_new_privileges: true, landlock, limits: true, seccomp: true })
+}
+
+/// Sets a limit for good, unless there is a lower one already.
+fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    let most = rustix::process::getrlimit(resource).maximum.map_or(most, |present| present.min(most));
+    rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 /// Root becomes nobody, anybody else stays.

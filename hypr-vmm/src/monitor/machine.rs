@@ -14,7 +14,7 @@ use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{
-    arch::{self, Entry, layout},
+    arch::{self, layout},
     devices::{Extents, VirtioDevice, block::Block, console::Console, legacy::Ports, mmio::MmioDevice},
     exits::Counters,
     failure::{Context, Failure},
@@ -35,7 +35,8 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<(Arc<OnceLock<Extents>>, u64)>,
     pub(crate) attached_disks: Vec<Attached>,
     pub(crate) attached_console: Option<Attached>,
-    kernel: File,
+    /// Until they are loaded.
+    kernel: Option<File>,
     initramfs: Option<(File, u64)>,
     memory: Arc<Memory>,
     interrupts: Vec<u32>,
@@ -62,7 +63,7 @@ impl Machine {
         let kernel = File::from(descriptors.next("the kernel")?);
         let initramfs = start.has_initramfs.then(|| descriptors.next("the initramfs")).transpose()?;
         let channel = start.has_channel.then(|| descriptors.next("the channel")).transpose()?;
-        let files: Vec<_> = descriptors.0.collect();
+        let mut files: Vec<_> = descriptors.0.map(Some).collect();
 
         let vm = kvm.create_vm().context("make a virtual machine")?;
         let memory = Arc::new(memory::reserve(start.memory)?);
@@ -90,7 +91,7 @@ impl Machine {
         for disk in &start.disks {
             let extents = Arc::new(OnceLock::new());
             if !disk.extents.is_empty() {
-                let bound = bound(&disk.extents, &files, disk.capacity)?;
+                let bound = bound(disk.extents.clone(), &mut files, disk.capacity)?;
                 let _ = extents.set(bound);
             }
             let block = Block::new(disk.capacity, disk.is_writable, Arc::clone(&extents), Arc::clone(&counters));
@@ -124,7 +125,7 @@ impl Machine {
             disks,
             attached_disks: attached,
             attached_console,
-            kernel,
+            kernel: Some(kernel),
             initramfs: initramfs.transpose()?,
             memory,
             interrupts,
@@ -133,16 +134,16 @@ impl Machine {
 
     /// Loads the kernel, which is the first thing here that is not hypr's own.
     pub(crate) fn load(&mut self, start: &wire::Start) -> Result<(), Failure> {
+        let initramfs = self.initramfs.take();
         let payload = arch::Payload {
-            initramfs: self.initramfs.as_ref().map(|(file, length)| (file, *length)),
+            initramfs: initramfs.as_ref().map(|(file, length)| (file, *length)),
             command_line: &start.command_line,
             vcpus: start.vcpus,
             interrupts: &self.interrupts,
         };
-        let entry: Entry = arch::load(&self.memory, &mut self.kernel, &payload)?;
-        match self.vcpus.first() {
-            Some(first) => entry.prepare(first),
-            None => Err(Failure::new("start the machine", "it has no processor")),
+        match (self.kernel.take(), self.vcpus.first()) {
+            (Some(mut kernel), Some(first)) => arch::load(&self.memory, &mut kernel, &payload)?.prepare(first),
+            _ => Err(Failure::new("start the machine", "it has no processor")),
         }
     }
 
@@ -151,10 +152,19 @@ impl Machine {
     }
 }
 
-/// `extents` over those of `files` that they name.
-pub(crate) fn bound(extents: &[wire::Extent], files: &[OwnedFd], capacity: u64) -> Result<Extents, Failure> {
-    let files: Result<Vec<_>, _> = files.iter().map(OwnedFd::try_clone).collect();
-    Extents::new(extents.to_vec(), files.context("take over a disk")?, capacity)
+/// `extents` with those of `files` that they name, each of which belongs to one of them.
+pub(crate) fn bound(
+    mut extents: Vec<wire::Extent>,
+    files: &mut [Option<OwnedFd>],
+    capacity: u64,
+) -> Result<Extents, Failure> {
+    let mut own = Vec::with_capacity(extents.len());
+    for extent in &mut extents {
+        let file = files.get_mut(extent.file).and_then(Option::take);
+        own.push(file.ok_or_else(|| Failure::new("lay out a disk", "an extent's file was not passed"))?);
+        extent.file = own.len() - 1;
+    }
+    Extents::new(extents, own, capacity)
 }
 
 /// Takes over `/dev/kvm`.

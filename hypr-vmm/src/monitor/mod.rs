@@ -37,7 +37,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 pub use self::failure::Failure;
 use self::{
     failure::Context,
-    jail::Role,
+    jail::{Bounds, Role},
     machine::{Descriptors, Machine},
     statistics::Statistics,
     worker::Worker,
@@ -81,7 +81,7 @@ fn serve(control: &UnixStream) -> Result<(), Failure> {
 fn answer_probe(control: &UnixStream, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
     let kvm = machine::kvm(Descriptors::new(descriptors).next("/dev/kvm")?);
     let result = probe::probe(&kvm)?;
-    let mut jail = jail::close(0)?;
+    let mut jail = jail::close(Bounds::default())?;
     jail.seccomp = jail::confine(&jail::filter(Role::Main)?).is_ok();
     tell(
         control,
@@ -100,8 +100,7 @@ fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>)
     let mut machine = Machine::build(&kvm, start, descriptors)?;
     drop(kvm);
     let statistics = Statistics::open(&machine.vcpus);
-    let largest_file = start.disks.iter().filter(|disk| disk.is_writable).map(|disk| disk.capacity).max();
-    let jail = jail::close(largest_file.unwrap_or(0).max(devices::legacy::KEPT + 8))?;
+    let jail = jail::close(bounds(start))?;
     machine.load(start)?;
 
     let wake = Arc::new(EventFd::new(EFD_CLOEXEC).context("make an event")?);
@@ -117,6 +116,16 @@ fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>)
     let mut activity = machine.counters.read();
     activity.exits.all = statistics.exits();
     tell(control, &Report::Ended(Ended { end, activity }))
+}
+
+fn bounds(start: &wire::Start) -> Bounds {
+    let writable = start.disks.iter().filter(|disk| disk.is_writable).flat_map(|disk| &disk.extents);
+    let largest_disk = writable.map(|extent| extent.offset.saturating_add(extent.length)).max().unwrap_or(0);
+    Bounds {
+        largest_file: largest_disk.max(wire::CONSOLE),
+        memory: start.memory,
+        threads: u64::from(start.vcpus) + 2,
+    }
 }
 
 /// The numbers of what the main thread watches besides its device.
@@ -190,7 +199,8 @@ fn follow(
                 Some((Request::Bind { disk, extents }, files)) => {
                     let (slot, capacity) =
                         machine.disks.get(disk).ok_or_else(|| Failure::new("bind extents", "there is no such disk"))?;
-                    let extents = machine::bound(&extents, &files, *capacity)?;
+                    let mut files: Vec<_> = files.into_iter().map(Some).collect();
+                    let extents = machine::bound(extents, &mut files, *capacity)?;
                     slot.set(extents).map_err(|_| Failure::new("bind extents", "the disk has some already"))?;
                     tell(control, &Report::Bound)?;
                 }

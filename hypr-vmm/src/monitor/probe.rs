@@ -44,15 +44,11 @@ pub(crate) fn probe(kvm: &Kvm) -> Result<Result<usize, String>, Failure> {
             return Ok(Err(format!("it lacks {name}")));
         }
     }
-    let interprets = "it interprets guests instead of running them, and cannot run a kernel";
-    Ok(match run_program(kvm)? {
-        true => Ok(kvm.get_max_vcpus()),
-        false => Err(interprets.to_owned()),
-    })
+    Ok(run_program(kvm)?.map(|()| kvm.get_max_vcpus()))
 }
 
-/// Whether the program ran to its end.
-fn run_program(kvm: &Kvm) -> Result<bool, Failure> {
+/// Whether the program ran to its end, or why it did not.
+fn run_program(kvm: &Kvm) -> Result<Result<(), String>, Failure> {
     let action = "try KVM";
     let vm = kvm.create_vm().context(action)?;
     let memory = memory::reserve(4 << 20)?;
@@ -65,11 +61,16 @@ fn run_program(kvm: &Kvm) -> Result<bool, Failure> {
     // A few exits at most: for signals, and the one that counts.
     for _ in 0..16 {
         match vcpu.run() {
-            Ok(VcpuExit::IoOut(PORT, [0x42])) => return Ok(true),
+            Ok(VcpuExit::IoOut(PORT, [0x42])) => return Ok(Ok(())),
             Ok(VcpuExit::Intr) => {}
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
-            _ => return Ok(false),
+            Ok(VcpuExit::InternalError) => {
+                let reason = "it interprets guests instead of running them, and cannot run a kernel";
+                return Ok(Err(reason.to_owned()));
+            }
+            Ok(other) => return Ok(Err(format!("a program of ten instructions ended in {other:?}"))),
+            Err(error) => return Ok(Err(format!("a program of ten instructions does not run: {error}"))),
         }
     }
-    Ok(false)
+    Ok(Err("a program of ten instructions does not come to its end".to_owned()))
 }

@@ -219,7 +219,7 @@ impl Executor for NamespaceExecutor {
         machine.refuse_unmapped(&step)?;
         // In this order, so that the channel is closed first when this future is dropped.
         let Prepared { sandbox, channel, descriptors, lowers } = self.prepare(&step).await?;
-        let mut session = Session::open(channel).await?;
+        let mut session = Session::open(channel, step.limits.timeout).await?;
         let result = match self.set_up(&mut session, &step, &sandbox, descriptors, lowers).await {
             Ok(()) => finish_process(&mut session, &sandbox, &step, io).await,
             Err(error) => Err(error),
@@ -244,7 +244,7 @@ async fn finish_process(
     step: &RunStep<'_>,
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
-    let exited = session.follow(step.limits.timeout, step.mounts, io).await.map_err(|error| match error {
+    let exited = session.follow(step.mounts, io).await.map_err(|error| match error {
         ExecutorError::Start { reason, .. } => {
             ExecutorError::Start { program: request::program(step).to_owned(), reason }
         }

@@ -46,11 +46,11 @@ async fn after(frames: &[Vec<u8>]) -> DuplexStream {
 /// A session with an agent that said hello and then `frames`.
 async fn session(frames: &[Vec<u8>]) -> Session<DuplexStream> {
     let hello = [Report::Hello(protocol::VERSION).encode()];
-    Session::open(after(&[&hello, frames].concat()).await).await.unwrap()
+    Session::open(after(&[&hello, frames].concat()).await, None).await.unwrap()
 }
 
 async fn follow(frames: &[Vec<u8>]) -> Result<Exited, String> {
-    session(frames).await.follow(None, &[], &mut Kept::default()).await.map_err(|error| error.to_string())
+    session(frames).await.follow(&[], &mut Kept::default()).await.map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn an_agent_must_say_hello_in_the_same_version() {
         vec![protocol::header(kind::HELLO, 4).to_vec()],
         vec![protocol::header(kind::HELLO, usize::MAX).to_vec()],
     ] {
-        let error = Session::open(after(&frames).await).await.unwrap_err();
+        let error = Session::open(after(&frames).await, None).await.unwrap_err();
         assert!(matches!(error, ExecutorError::Lost(_)), "{frames:?}: {error}");
     }
 }
@@ -79,7 +79,7 @@ async fn output_is_passed_on_until_the_process_ends() {
         Report::Exited(exited).encode(),
     ];
     let mut kept = Kept::default();
-    assert_eq!(session(&frames).await.follow(None, &[], &mut kept).await.unwrap(), exited);
+    assert_eq!(session(&frames).await.follow(&[], &mut kept).await.unwrap(), exited);
     assert_eq!(kept.stdout, b"one two");
 }
 
@@ -116,7 +116,7 @@ async fn what_an_agent_says_of_a_failure_stays_one_line() {
     let hostile = "mount\n\x1b[2Jerror: ";
     let error = session(&[failure(FailureKind::Setup, 13, &hostile.repeat(1000), "")])
         .await
-        .follow(None, &[], &mut Kept::default())
+        .follow(&[], &mut Kept::default())
         .await
         .unwrap_err();
     let ExecutorError::Setup { action, source } = error else { panic!("{error}") };
@@ -125,28 +125,36 @@ async fn what_an_agent_says_of_a_failure_stays_one_line() {
 
     let error = session(&[failure(FailureKind::Start, 0, "start the process", "not found")])
         .await
-        .follow(None, &[], &mut Kept::default())
+        .follow(&[], &mut Kept::default())
         .await
         .unwrap_err();
     assert!(matches!(&error, ExecutorError::Start { reason, .. } if reason == "not found"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_counts_from_the_start_of_the_process() {
-    let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-    theirs.write_all(&Report::Hello(protocol::VERSION).encode()).await.unwrap();
-    let mut session = Session::open(ours).await.unwrap();
-    let begin = Instant::now();
-    let agent = async {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        theirs.write_all(&Report::Started.encode()).await.unwrap();
-        std::future::pending::<()>().await;
-    };
-    let mut kept = Kept::default();
-    let follow = session.follow(Some(Duration::from_secs(5)), &[], &mut kept);
-    let error = tokio::select! { result = follow => result.unwrap_err(), () = agent => unreachable!() };
-    assert!(matches!(error, ExecutorError::Limit { exceeded: Exceeded::Time, status: None }), "{error}");
-    assert_eq!(begin.elapsed().as_secs(), 65);
+async fn time_counts_wherever_it_is_spent() {
+    let hello = Report::Hello(protocol::VERSION).encode();
+    let started = Report::Started.encode();
+    for words in [vec![], vec![hello.clone()], vec![hello, started]] {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let begin = Instant::now();
+        let agent = async {
+            for word in &words {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                theirs.write_all(word).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut kept = Kept::default();
+        let step = async {
+            let mut session = Session::open(ours, Some(Duration::from_secs(5))).await?;
+            session.send(&Request::Capture).await?;
+            session.follow(&[], &mut kept).await
+        };
+        let error = tokio::select! { result = step => result.unwrap_err(), () = agent => unreachable!() };
+        assert!(matches!(error, ExecutorError::Limit { exceeded: Exceeded::Time, status: None }), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), 5);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,10 +163,10 @@ async fn the_capture_of_changes_counts() {
     let frames = [Report::Hello(protocol::VERSION), Report::Started, exited].map(|report| report.encode());
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     theirs.write_all(&frames.concat()).await.unwrap();
-    let mut session = Session::open(ours).await.unwrap();
+    let mut session = Session::open(ours, Some(Duration::from_secs(5))).await.unwrap();
     let begin = Instant::now();
     let mut kept = Kept::default();
-    session.follow(Some(Duration::from_secs(5)), &[], &mut kept).await.unwrap();
+    session.follow(&[], &mut kept).await.unwrap();
     let agent = async {
         // Changes without an end.
         loop {
@@ -175,7 +183,7 @@ async fn the_capture_of_changes_counts() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_says_nothing_is_given_up() {
     let (ours, _theirs) = tokio::io::duplex(64);
-    let error = Session::open(ours).await.unwrap_err();
+    let error = Session::open(ours, None).await.unwrap_err();
     assert!(error.to_string().contains("said nothing"), "{error}");
 }
 
@@ -194,7 +202,7 @@ async fn changes_are_passed_on_whole_or_not_at_all() {
 async fn capture(frames: &[Vec<u8>], kept: &mut Kept) -> Result<(), ExecutorError> {
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     theirs.write_all(&Report::Hello(protocol::VERSION).encode()).await.unwrap();
-    let mut session = Session::open(ours).await.unwrap();
+    let mut session = Session::open(ours, None).await.unwrap();
     let agent = async move {
         let mut request = [0; HEADER];
         theirs.read_exact(&mut request).await.unwrap();
@@ -320,7 +328,7 @@ async fn an_agent_that_breaks_the_rules_of_streams_is_lost() {
     ] {
         let frames: Vec<_> = [Report::Started].iter().chain(&wrong).map(Report::encode).collect();
         let mut kept = Kept::default();
-        let followed = session(&frames).await.follow(None, &mounts(), &mut kept).await;
+        let followed = session(&frames).await.follow(&mounts(), &mut kept).await;
         let said = followed.unwrap_err().to_string();
         assert!(said.starts_with("the sandbox was lost"), "{wrong:?}: {said}");
     }
@@ -336,6 +344,6 @@ async fn a_stream_that_was_closed_is_forgotten() {
     });
     let reports = [Report::Started].into_iter().chain(closed).chain([Report::Exited(Exited::default())]);
     let frames: Vec<_> = reports.map(|report| report.encode()).collect();
-    let followed = session(&frames).await.follow(None, &mounts(), &mut Kept::default()).await;
+    let followed = session(&frames).await.follow(&mounts(), &mut Kept::default()).await;
     assert_eq!(followed.unwrap(), Exited::default());
 }

@@ -188,11 +188,11 @@ async fn converse(
     seccomp: Vec<u8>,
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
-    let mut session = Session::open(channel).await?;
+    let mut session = Session::open(channel, step.limits.timeout).await?;
     session.send(&Request::Machine(machine)).await?;
     session.send(&Request::Sandbox(request::sandbox(step, stacks, false, vec![GROUP.to_vec()]))).await?;
     session.send(&Request::Process(request::process(step, seccomp))).await?;
-    let exited = session.follow(step.limits.timeout, step.mounts, io).await.map_err(|error| match error {
+    let exited = session.follow(step.mounts, io).await.map_err(|error| match error {
         ExecutorError::Start { reason, .. } => {
             ExecutorError::Start { program: request::program(step).to_owned(), reason }
         }
@@ -349,3 +349,6 @@ fn last_words(console: &str) -> String {
 fn unavailable(reason: String) -> ExecutorError {
     ExecutorError::Unavailable { executor: NAME, reason }
 }
+
+#[cfg(test)]
+mod tests;

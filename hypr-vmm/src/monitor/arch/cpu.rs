@@ -1,7 +1,7 @@
 //! Virtual processors: what they say they are, and how they begin.
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_segment,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_segment,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 
@@ -9,7 +9,17 @@ use crate::monitor::failure::{Context, Failure};
 
 /// What `CPUID` says, but for what differs between the processors of one machine.
 pub(crate) fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, Failure> {
-    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("ask KVM for the processor's features")
+    let action = "ask KVM for the processor's features";
+    let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context(action)?;
+    // Newer kernels list the first level of the topology alone; a machine has two.
+    for function in [0xb, 0x1f] {
+        let of_function = |entry: &&kvm_cpuid_entry2| entry.function == function;
+        let first = cpuid.as_slice().iter().find(of_function).copied();
+        if let Some(first) = first.filter(|_| cpuid.as_slice().iter().filter(of_function).count() == 1) {
+            cpuid.push(kvm_cpuid_entry2 { index: 1, ..first }).context(action)?;
+        }
+    }
+    Ok(cpuid)
 }
 
 /// Makes `vcpu` the processor number `id` of `count`.
@@ -76,12 +86,15 @@ fn numbered(cpuid: &CpuId, id: u8, count: u8) -> CpuId {
     const HYPERVISOR: u32 = 1 << 31;
     const DEADLINE_TIMER: u32 = 1 << 24;
     const HYPER_THREADING: u32 = 1 << 28;
+    // Virtualization of its own is not for guests: much of the host's kernel is reached by it.
+    const INTEL_VIRTUALIZATION: u32 = 1 << 5;
+    const AMD_VIRTUALIZATION: u32 = 1 << 2;
     let mut cpuid = cpuid.clone();
     for entry in cpuid.as_mut_slice() {
         match entry.function {
             0x1 => {
                 entry.ebx = entry.ebx & 0xffff | u32::from(count) << 16 | u32::from(id) << 24;
-                entry.ecx |= HYPERVISOR | DEADLINE_TIMER;
+                entry.ecx = entry.ecx & !INTEL_VIRTUALIZATION | HYPERVISOR | DEADLINE_TIMER;
                 entry.edx = if count > 1 { entry.edx | HYPER_THREADING } else { entry.edx & !HYPER_THREADING };
             }
             // Caches: each is of one core alone.
@@ -96,6 +109,8 @@ fn numbered(cpuid: &CpuId, id: u8, count: u8) -> CpuId {
                     index => (0, 0, index),
                 };
             }
+            0x8000_0001 => entry.ecx &= !AMD_VIRTUALIZATION,
+            0x8000_000a => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
             // AMD: the number of cores, and the processor's own number.
             0x8000_0008 => entry.ecx = entry.ecx & !0xf0ff | u32::from(count.saturating_sub(1)),
             0x8000_001e => {

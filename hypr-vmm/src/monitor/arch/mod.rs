@@ -6,6 +6,6 @@ mod cpu;
 pub(crate) mod layout;
 
 pub(crate) use self::{
-    boot::{Entry, Payload, load, write_page_tables},
+    boot::{Payload, load, write_page_tables},
     cpu::{enter_long_mode, set_up, supported_cpuid},
 };

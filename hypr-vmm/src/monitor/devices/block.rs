@@ -6,11 +6,12 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_IN,
     VIRTIO_BLK_T_OUT,
 };
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{DescriptorChain, Queue, QueueT};
 
 use super::{
-    Broken, Extents, Served, VirtioDevice,
+    Broken, Extents, Served, Taken, VirtioDevice,
     guest_io::{self, Buffers},
+    take,
 };
 use crate::monitor::{exits::Counters, memory::Memory};
 
@@ -122,29 +123,19 @@ impl VirtioDevice for Block {
     fn serve(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<Served, Broken> {
         let queue = queues.first_mut().filter(|queue| queue.ready()).ok_or(Broken)?;
         let mut budget = queue.size();
-        loop {
-            queue.disable_notification(memory)?;
-            while let Some(chain) = queue.iter(memory)?.next() {
-                let head = chain.head_index();
-                let written = self.request(chain, memory)?;
-                queue.add_used(memory, head, written)?;
-                budget = match budget.checked_sub(1) {
-                    Some(budget) => budget,
-                    None => {
-                        return Ok(Served {
-                            notify: queue.needs_notification(memory)?,
-                            more: true,
-                            ..Served::default()
-                        });
-                    }
-                };
+        queue.disable_notification(memory)?;
+        let more = loop {
+            match take(queue, memory, &mut budget)? {
+                Taken::Chain(chain) => {
+                    let head = chain.head_index();
+                    let written = self.request(chain, memory)?;
+                    queue.add_used(memory, head, written)?;
+                }
+                Taken::Nothing => break false,
+                Taken::Enough => break true,
             }
-            if !queue.enable_notification(memory)? {
-                return Ok(Served { notify: queue.needs_notification(memory)?, ..Served::default() });
-            }
-            // A ring that claims to have more and yields nothing must not keep this thread busy.
-            budget = budget.checked_sub(1).ok_or(Broken)?;
-        }
+        };
+        Ok(Served { notify: queue.needs_notification(memory)?, more, ..Served::default() })
     }
 
     fn reset(&mut self) {}

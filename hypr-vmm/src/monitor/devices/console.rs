@@ -13,8 +13,9 @@ use std::{
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
 use super::{
-    Broken, Served, VirtioDevice,
+    Broken, Served, Taken, VirtioDevice,
     guest_io::{self, Buffer, Buffers},
+    take,
 };
 use crate::monitor::memory::Memory;
 
@@ -46,6 +47,8 @@ pub struct Console {
     /// A request whose bytes the socket has not taken yet.
     sending: Option<(u16, Vec<Buffer>)>,
     is_open: bool,
+    /// The guest has closed its port, and what it wrote before is yet to be sent.
+    is_closing: bool,
     wants_room: bool,
     wants_bytes: bool,
 }
@@ -62,6 +65,7 @@ impl Console {
             control: VecDeque::new(),
             sending: None,
             is_open: false,
+            is_closing: false,
             wants_room: false,
             wants_bytes: false,
         }
@@ -86,49 +90,49 @@ impl Console {
                 self.send_control(VIRTIO_CONSOLE_PORT_OPEN, 1);
             }
             VIRTIO_CONSOLE_PORT_OPEN if port == PORT => {
-                let was_open = std::mem::replace(&mut self.is_open, value == 1);
-                if was_open && value == 0 {
-                    // The other end reads what was sent, and then the end.
-                    let _ = self.socket.shutdown(std::net::Shutdown::Both);
-                }
+                self.is_closing |= self.is_open && value == 0;
+                self.is_open = value == 1;
             }
             _ => {}
         }
     }
 
     /// Takes the driver's control messages and answers them.
-    fn serve_control(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<bool, Broken> {
-        let mut notify = false;
+    fn serve_control(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<Served, Broken> {
+        let mut served = Served::default();
         let [.., answers, questions] = queues else { return Err(Broken) };
-        if questions.ready() {
-            let mut budget = questions.size();
-            while let Some(chain) = questions.iter(memory)?.next() {
-                let head = chain.head_index();
-                let buffers = Buffers::of(chain, memory)?;
-                let mut message = [0; 8];
-                if guest_io::total(&buffers.readable) >= message.len() {
-                    guest_io::copy_from(memory, &buffers.readable, &mut message)?;
-                    self.receive_control(message);
+        let mut budget = if questions.ready() { questions.size() } else { 0 };
+        while budget > 0 {
+            match take(questions, memory, &mut budget)? {
+                Taken::Chain(chain) => {
+                    let head = chain.head_index();
+                    let buffers = Buffers::of(chain, memory)?;
+                    let mut message = [0; 8];
+                    if guest_io::total(&buffers.readable) >= message.len() {
+                        guest_io::copy_from(memory, &buffers.readable, &mut message)?;
+                        self.receive_control(message);
+                    }
+                    questions.add_used(memory, head, 0)?;
+                    served.notify |= questions.needs_notification(memory)?;
+                    served.more = budget == 0;
                 }
-                questions.add_used(memory, head, 0)?;
-                notify |= questions.needs_notification(memory)?;
-                budget = budget.checked_sub(1).ok_or(Broken)?;
+                Taken::Nothing | Taken::Enough => break,
             }
-            questions.enable_notification(memory)?;
         }
-        while answers.ready() && !self.control.is_empty() {
-            let Some(chain) = answers.iter(memory)?.next() else { break };
+        let mut budget = if answers.ready() { answers.size() } else { 0 };
+        while budget > 0 && !self.control.is_empty() {
+            let Taken::Chain(chain) = take(answers, memory, &mut budget)? else { break };
             let head = chain.head_index();
             let buffers = Buffers::of(chain, memory)?;
             let message = self.control.pop_front().unwrap_or_default();
             let written = guest_io::copy_to(memory, &buffers.writable, &message)?;
             answers.add_used(memory, head, u32::try_from(written).map_err(|_| Broken)?)?;
-            notify |= answers.needs_notification(memory)?;
+            served.notify |= answers.needs_notification(memory)?;
         }
-        Ok(notify)
+        Ok(served)
     }
 
-    /// Sends what the driver has written.
+    /// Sends what the driver has written, and then the end if its port was closed.
     fn transmit(&mut self, queue: &mut Queue, memory: &Memory) -> Result<Served, Broken> {
         self.wants_room = false;
         let mut served = Served::default();
@@ -139,15 +143,23 @@ impl Console {
         let mut used = false;
         loop {
             if self.sending.is_none() {
-                let Some(chain) = queue.iter(memory)?.next() else {
-                    if queue.enable_notification(memory)? && budget > 0 {
-                        budget -= 1;
-                        continue;
+                match take(queue, memory, &mut budget)? {
+                    Taken::Chain(chain) => {
+                        let head = chain.head_index();
+                        self.sending = Some((head, Buffers::of(chain, memory)?.readable));
                     }
-                    break;
-                };
-                let head = chain.head_index();
-                self.sending = Some((head, Buffers::of(chain, memory)?.readable));
+                    Taken::Nothing => {
+                        if self.is_closing {
+                            // The library reads what was sent, and then the end. It may have gone already.
+                            let _ = self.socket.shutdown(std::net::Shutdown::Write);
+                        }
+                        break;
+                    }
+                    Taken::Enough => {
+                        served.more = true;
+                        break;
+                    }
+                }
             }
             let Some((head, buffers)) = &mut self.sending else { break };
             while !buffers.is_empty() {
@@ -166,13 +178,6 @@ impl Console {
             queue.add_used(memory, *head, 0)?;
             self.sending = None;
             used = true;
-            budget = match budget.checked_sub(1) {
-                Some(budget) => budget,
-                None => {
-                    served.more = true;
-                    break;
-                }
-            };
         }
         served.notify = used && queue.needs_notification(memory)?;
         Ok(served)
@@ -181,19 +186,20 @@ impl Console {
     /// Receives what the library has written.
     fn receive(&mut self, queue: &mut Queue, memory: &Memory) -> Result<bool, Broken> {
         self.wants_bytes = false;
-        // After a full round of buffers others have a turn, and the socket may well have more.
-        let mut is_full_round = true;
         if !queue.ready() || !self.is_open {
             return Ok(false);
         }
+        let mut budget = queue.size();
         let mut used = false;
-        for _ in 0..queue.size() {
-            let Some(chain) = queue.iter(memory)?.next() else {
-                if queue.enable_notification(memory)? {
-                    continue;
+        loop {
+            let chain = match take(queue, memory, &mut budget)? {
+                Taken::Chain(chain) => chain,
+                Taken::Nothing => break,
+                // The socket may well have more.
+                Taken::Enough => {
+                    self.wants_bytes = true;
+                    break;
                 }
-                is_full_round = false;
-                break;
             };
             let head = chain.head_index();
             let mut buffers = Buffers::of(chain, memory)?.writable;
@@ -209,12 +215,10 @@ impl Console {
                     queue.go_to_previous_position();
                     // At the end of the stream there is nothing more to wait for.
                     self.wants_bytes = matches!(other, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-                    is_full_round = false;
                     break;
                 }
             }
         }
-        self.wants_bytes |= is_full_round;
         Ok(used && queue.needs_notification(memory)?)
     }
 }
@@ -237,16 +241,21 @@ impl VirtioDevice for Console {
     }
 
     fn serve(&mut self, queues: &mut [Queue], memory: &Memory) -> Result<Served, Broken> {
-        let mut notify = self.serve_control(queues, memory)?;
+        // In this order: what was written before the port was closed is there to be sent when that is heard of.
+        let told = self.serve_control(queues, memory)?;
         let sent = self.transmit(queues.get_mut(TRANSMIT).ok_or(Broken)?, memory)?;
-        notify |= sent.notify;
-        notify |= self.receive(queues.get_mut(RECEIVE).ok_or(Broken)?, memory)?;
-        Ok(Served { notify, more: sent.more, wants_room: self.wants_room, wants_bytes: self.wants_bytes })
+        let received = self.receive(queues.get_mut(RECEIVE).ok_or(Broken)?, memory)?;
+        Ok(Served {
+            notify: told.notify || sent.notify || received,
+            more: told.more || sent.more,
+            wants_room: self.wants_room,
+            wants_bytes: self.wants_bytes,
+        })
     }
 
     fn reset(&mut self) {
         self.control.clear();
         self.sending = None;
-        (self.is_open, self.wants_room, self.wants_bytes) = (false, false, false);
+        (self.is_open, self.is_closing, self.wants_room, self.wants_bytes) = (false, false, false, false);
     }
 }

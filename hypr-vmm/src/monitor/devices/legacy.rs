@@ -4,15 +4,14 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use vm_superio::{Serial, Trigger, serial::NoEvents};
 
+use crate::wire::CONSOLE_KEPT as KEPT;
+
 /// The serial port's first register.
 const SERIAL: u16 = 0x3f8;
 /// The keyboard controller's command and status register.
 const KEYBOARD_COMMAND: u16 = 0x64;
 /// The command that pulses the processor's reset line.
 const PULSE_RESET: u8 = 0xfe;
-/// Bytes of the newest output that are kept.
-pub(crate) const KEPT: u64 = 64 << 10;
-
 /// The ports that are not virtio's.
 pub struct Ports {
     serial: Serial<NoInterrupt, NoEvents, Console>,
@@ -25,7 +24,7 @@ impl std::fmt::Debug for Ports {
 }
 
 impl Ports {
-    /// Ports whose output goes to `console`: eight bytes that count all output, and a ring of [`KEPT`] bytes.
+    /// Ports whose output goes to `console`: eight bytes that count all output, and a ring of the newest.
     pub fn new(console: File) -> Self {
         Self { serial: Serial::new(NoInterrupt, Console { file: console, written: 0, line: Vec::new() }) }
     }

@@ -9,7 +9,7 @@ pub mod mmio;
 
 pub(crate) use self::extents::Extents;
 
-use virtio_queue::Queue;
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 
 use super::memory::Memory;
 
@@ -33,6 +33,36 @@ pub struct Broken;
 impl From<virtio_queue::Error> for Broken {
     fn from(_: virtio_queue::Error) -> Self {
         Self
+    }
+}
+
+/// What [`take`] finds in a queue.
+enum Taken<'a> {
+    /// The next request.
+    Chain(DescriptorChain<&'a Memory>),
+    /// Nothing; the driver tells when there is something again.
+    Nothing,
+    /// Perhaps more, but others should have a turn first.
+    Enough,
+}
+
+/// Takes the next request from `queue`, one off the `budget` of this turn.
+///
+/// # Errors
+/// [`Broken`] when the queue is not well formed: also when it claims to have something and then has nothing, since it
+/// could keep its thread busy so.
+fn take<'a>(queue: &mut Queue, memory: &'a Memory, budget: &mut u16) -> Result<Taken<'a>, Broken> {
+    *budget = match budget.checked_sub(1) {
+        Some(budget) => budget,
+        None => return Ok(Taken::Enough),
+    };
+    if let Some(chain) = queue.iter(memory)?.next() {
+        return Ok(Taken::Chain(chain));
+    }
+    // What the driver adds before it sees that it is to tell must not be missed.
+    match queue.enable_notification(memory)? {
+        false => Ok(Taken::Nothing),
+        true => queue.iter(memory)?.next().map(Taken::Chain).ok_or(Broken),
     }
 }
 

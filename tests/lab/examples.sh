@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# What tests/lab/run.sh has run in the lab: inside.sh EXECUTOR-TEST HYPR
+# What tests/lab/run.sh has run in the lab: examples.sh HYPR
+#
+# The images of the examples are the same, whichever way their steps ran.
 set -euo pipefail
-executor=$1 hypr=$2
-export HYPR_TEST_NEEDS_VM=1 RUST_BACKTRACE=0
+hypr=$1
+export SOURCE_DATE_EPOCH=1700000000
 
 "$hypr" info --root /run/info
-(cd hypr-build && "$executor" "vm::${HYPR_LAB_TESTS-}" --test-threads=1)
-
-# The same image, whichever way its steps ran. The lab's own root is an overlay, which holds no other.
-export SOURCE_DATE_EPOCH=1700000000
-digest() { # digest ISOLATION EXAMPLE BASE
+# digest ISOLATION EXAMPLE BASE: of the image's file. The lab's own root is an overlay, which holds no other.
+digest() {
     "$hypr" build --root "/run/$1" --isolation "$1" --progress plain --tag "$2" --quiet \
         --build-context "$3=oci-layout://$HYPR_BASES/$3" "examples/$2" >/dev/null
     "$hypr" image inspect --root "/run/$1" "$2" | sed -n 's/.*"path": *".*\/\(.*\)\.squashfs".*/\1/p' | head -n 1
 }
 while read -r example base; do
-    vm=$(digest vm "$example" "$base") namespace=$(digest namespace "$example" "$base")
+    vm=$(digest vm "$example" "$base")
+    namespace=$(digest namespace "$example" "$base")
     if [[ -z $vm || $vm != "$namespace" ]]; then
         echo "error: $example: a microVM makes $vm, namespaces make $namespace" >&2
         exit 1
