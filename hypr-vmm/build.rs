@@ -67,9 +67,8 @@ fn build(out: &Path) -> Result<PathBuf, String> {
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("CARGO_BUILD_TARGET");
-    let run = |cargo: &mut Command| {
-        cargo.output().map_err(|error| format!("cannot run {}: {error}", variable("CARGO")))
-    };
+    let run =
+        |cargo: &mut Command| cargo.output().map_err(|error| format!("cannot run {}: {error}", variable("CARGO")));
     // The crates that the monitor alone needs are fetched the first time, unless cargo is told to stay offline.
     let mut output = run(cargo.env("CARGO_NET_OFFLINE", "true"))?;
     if !output.status.success() && env::var_os("CARGO_NET_OFFLINE").is_none_or(|value| value != "true") {

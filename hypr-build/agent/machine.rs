@@ -146,12 +146,12 @@ impl Machine {
             let count = lines.lines().find_map(|line| line.strip_prefix(event)?.trim().parse::<u64>().ok());
             count.is_some_and(|count| count > 0)
         };
-        let free = sys_fs::free_bytes(self.scratch.as_fd());
+        let free = sys_fs::free_space(self.scratch.as_fd());
         Account {
             peak_memory: read("memory.peak").trim().parse().unwrap_or(0),
             out_of_memory: happened("memory.events", "oom_kill "),
             out_of_pids: happened("pids.events", "max "),
-            out_of_scratch: free.is_ok_and(|free| free < FULL),
+            out_of_scratch: free.is_ok_and(|(bytes, files)| bytes < FULL || files == 0),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{digest::Digest, snapshot::LayerId};
+use crate::{digest::Digest, executor::Usage, snapshot::LayerId};
 
 /// Takes the events of a build, in order for each step, from several threads at once.
 ///
@@ -123,6 +123,15 @@ pub enum Event {
         shown: u64,
         /// The file that has all of it; `None` when it could not be made.
         log: Option<PathBuf>,
+    },
+    /// A step's process has ended.
+    Exited {
+        /// The step.
+        step: StepInfo,
+        /// Its exit status.
+        status: u8,
+        /// What it used.
+        usage: Usage,
     },
     /// A step was carried out.
     Finished {

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
+    num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
-use hypr_build::{Builder, BuiltImage, Change, Isolation, Network, PathDifference, Verified};
+use hypr_build::{Builder, BuiltImage, Change, Isolation, Network, PathDifference, Verified, executor::Limits};
 
 use crate::{
     check::{self, Call, Question},
@@ -83,6 +84,15 @@ pub(crate) struct BuildArgs {
     /// Memory that each RUN may use, in bytes or with a suffix: 512m, 2g
     #[arg(short, long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
+    /// Processors that each RUN may use
+    #[arg(long, value_name = "COUNT")]
+    cpus: Option<NonZeroU32>,
+    /// Processes and threads that each RUN may have
+    #[arg(long, value_name = "COUNT")]
+    pids_limit: Option<NonZeroU32>,
+    /// What each RUN may write, in bytes or with a suffix; needs microVMs
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    scratch: Option<u64>,
     /// Seconds that each RUN may take
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
@@ -269,12 +279,13 @@ impl BuildArgs {
         for stage in &self.no_cache_filter {
             builder = builder.no_cache_for(stage);
         }
-        if let Some(memory) = self.memory {
-            builder = builder.memory_limit(memory);
-        }
-        if let Some(seconds) = self.timeout {
-            builder = builder.timeout(Duration::from_secs(seconds));
-        }
+        builder = builder.limits(Limits {
+            cpus: self.cpus,
+            memory: self.memory.and_then(NonZeroU64::new),
+            pids: self.pids_limit,
+            scratch: self.scratch.and_then(NonZeroU64::new),
+            timeout: self.timeout.map(Duration::from_secs),
+        });
         if let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
             let seconds = epoch.to_str().and_then(|epoch| epoch.parse().ok());
             let seconds = seconds.ok_or_else(|| {

@@ -42,7 +42,9 @@ pub fn probe() -> Result<Support, Error> {
     match monitor.receive(Some(PATIENCE)) {
         Ok(Some(Report::Works { max_vcpus, jail })) => Ok(Support { max_vcpus, jail }),
         Ok(Some(Report::Unfit(reason))) => Err(Error::Unfit(one_line(&reason))),
-        Ok(Some(Report::Failed { action, reason })) => Err(Error::Unfit(one_line(&format!("cannot {action}: {reason}")))),
+        Ok(Some(Report::Failed { action, reason })) => {
+            Err(Error::Unfit(one_line(&format!("cannot {action}: {reason}"))))
+        }
         Ok(Some(_)) => Err(failed(io::Error::other("it spoke out of order"))),
         // A KVM that never leaves the guest is of as little use as one that fails.
         Ok(None) | Err(_) => Err(Error::Lost { status: monitor.end(), console: String::new() }),
@@ -57,7 +59,9 @@ pub(crate) fn open() -> Result<File, Error> {
     File::options().read(true).write(true).open(DEVICE).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::Missing,
         // A container forbids the device itself, which no group helps against.
-        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => Error::Open(error),
+        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            Error::Open(error)
+        }
         io::ErrorKind::PermissionDenied => Error::Denied { group: group_of(Path::new(DEVICE)) },
         _ => Error::Open(error),
     })

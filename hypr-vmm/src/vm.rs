@@ -13,8 +13,9 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::{
-    End, Ended, Error, Extent, Jail, VmBuilder, probe,
+    End, Ended, Error, Extent, Jail, VmBuilder,
     error::one_line,
+    probe,
     program::{Monitor, PATIENCE},
     wire::{CONSOLE, CONSOLE_KEPT as KEPT, Report, Request},
 };

@@ -202,15 +202,17 @@ struct RawFileSystem {
     blocks: u64,
     free: u64,
     available: u64,
-    others: [u64; 10],
+    files: u64,
+    free_files: u64,
+    others: [u64; 8],
 }
 
-/// How many bytes are free on the file system that `fd` is on.
-pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+/// How many bytes and how many files are free on the file system that `fd` is on.
+pub(crate) fn free_space(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let mut raw = RawFileSystem::default();
     // SAFETY: the kernel writes at most its 120 bytes into `raw`, which is valid for every bit pattern.
     check_long(unsafe { syscall(number::FSTATFS, fd.as_raw_fd(), &raw mut raw) })?;
-    Ok(raw.available.saturating_mul(raw.block_size.unsigned_abs()))
+    Ok((raw.available.saturating_mul(raw.block_size.unsigned_abs()), raw.free_files))
 }
 
 /// The names in the directory `dir`, in the file system's order, without `.` and `..`.

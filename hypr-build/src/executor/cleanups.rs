@@ -20,11 +20,25 @@ impl Cleanups {
         }
     }
 
+    /// Has `work` done by a thread of its own, which is waited for also when nobody wants its result any more. `None` when
+    /// there is no such thread.
+    pub(super) async fn carry_out<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, result) = tokio::sync::oneshot::channel();
+        // Without a receiver the result is dropped, by that thread.
+        self.start(move || drop(sender.send(work())));
+        result.await.ok()
+    }
+
     /// Waits, blocking, for what is being removed now.
     pub(super) fn wait(&self) {
-        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for cleanup in running {
-            let _ = cleanup.join();
+        loop {
+            let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            if running.is_empty() {
+                return;
+            }
+            for cleanup in running {
+                let _ = cleanup.join();
+            }
         }
     }
 }

@@ -232,12 +232,21 @@ pub struct RunOutcome {
 }
 
 /// What a step used. `None` where the executor cannot tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
     /// User and system time of all its processes.
+    #[serde(serialize_with = "seconds")]
     pub cpu: Option<Duration>,
     /// Bytes of memory at the highest.
     pub peak_memory: Option<u64>,
+    /// Bytes that were written to the disk of its machine.
+    pub bytes_written: Option<u64>,
+    /// How often its machine had to be left.
+    pub exits: Option<hypr_vmm::Exits>,
+}
+
+fn seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&time.map(|time| time.as_secs_f64()), serializer)
 }
 
 /// Why an executor could not run a step to its end.

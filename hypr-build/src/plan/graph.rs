@@ -282,6 +282,12 @@ impl Graph {
         self.steps.iter().any(|step| matches!(step.operation, Operation::Run(_)))
     }
 
+    /// The line of a step that is to have the host's network.
+    pub(crate) fn needs_network(&self) -> Option<usize> {
+        let needs = |step: &&Step| matches!(&step.operation, Operation::Run(run) if run.network == Network::Host);
+        self.steps.iter().find(needs).map(|step| step.info.line)
+    }
+
     /// Adds `step` and returns its id.
     pub(crate) fn push(&mut self, step: Step) -> StepId {
         self.steps.push(step);

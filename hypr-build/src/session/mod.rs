@@ -114,7 +114,7 @@ pub(crate) async fn solve(mut builder: Builder) -> Result<Export, Error> {
         (None, true) => {
             let opened = store.clone();
             work_dir = blocking(move || Ok(opened.work_dir()?)).await?;
-            let chosen = sandbox::choose(builder.isolation, &builder.kernel, work_dir.path(), &store).await?;
+            let chosen = sandbox::choose(builder.isolation, &builder.kernel, &graph, work_dir.path(), &store).await?;
             (Some(chosen.executor), Some(chosen.reason))
         }
     };

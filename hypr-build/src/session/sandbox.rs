@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     executor::{Executor, ExecutorError, NamespaceExecutor, VmExecutor},
     kernel::{KernelSource, Kernels, with_causes},
+    plan::Graph,
     store::Store,
 };
 
@@ -31,13 +32,18 @@ pub(super) fn accepts(isolation: Isolation) -> fn(&str) -> bool {
 pub(super) async fn choose(
     isolation: Isolation,
     kernel: &KernelSource,
+    graph: &Graph,
     scratch: &Path,
     store: &Store,
 ) -> Result<Chosen, Error> {
     if isolation == Isolation::Namespace {
         return namespaces(scratch, store, "as asked for".to_owned()).await;
     }
-    match (isolation, machine(kernel, scratch, store).await) {
+    let machine = match graph.needs_network() {
+        Some(line) => Err(format!("line {line} wants the host's network, which a microVM does not have")),
+        None => machine(kernel, scratch, store).await,
+    };
+    match (isolation, machine) {
         (_, Ok(chosen)) => Ok(chosen),
         (Isolation::Vm, Err(reason)) => Err(Error::Isolation(ExecutorError::Unavailable { executor: "vm", reason })),
         (_, Err(reason)) => namespaces(scratch, store, format!("auto: {reason}")).await,

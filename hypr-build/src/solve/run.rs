@@ -14,8 +14,9 @@ use super::{
     user::{Accounts, User},
 };
 use crate::{
-    executor::{RunStep, Script},
+    executor::{RunOutcome, RunStep, Script},
     plan::{Run, Step},
+    progress::Event,
     secret::Sought,
     snapshot::Snapshot,
     store::{PendingLayer, Timestamp},
@@ -74,6 +75,8 @@ impl Solver {
                 }
                 (Err(error), _) => return Err(error.into()),
             };
+            let RunOutcome { status, usage } = outcome;
+            self.sink.event(Event::Exited { step: step.info.clone(), status, usage });
             self.keep_caches(ready, captures).await?;
             if outcome.status != 0 {
                 return Err(StepError::Status(outcome.status));

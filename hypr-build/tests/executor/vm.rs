@@ -20,7 +20,7 @@ async fn executor(workshop: &Workshop) -> Option<VmExecutor> {
         return skip(chain(&error));
     }
     // One folder for all tests, so that the kernel is made ready once.
-    let kernels = Kernels::new(std::env::temp_dir().join(format!("hypr-test-kernels-{}", std::process::id())));
+    let kernels = Kernels::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"));
     match kernels.find(&KernelSource::from_environment()) {
         Ok(kernel) => Some(VmExecutor::new(kernel, workshop.scratch())),
         Err(error) => skip(chain(&error)),

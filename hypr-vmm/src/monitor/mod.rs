@@ -121,11 +121,7 @@ fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>)
 fn bounds(start: &wire::Start) -> Bounds {
     let writable = start.disks.iter().filter(|disk| disk.is_writable).flat_map(|disk| &disk.extents);
     let largest_disk = writable.map(|extent| extent.offset.saturating_add(extent.length)).max().unwrap_or(0);
-    Bounds {
-        largest_file: largest_disk.max(wire::CONSOLE),
-        memory: start.memory,
-        threads: u64::from(start.vcpus) + 2,
-    }
+    Bounds { largest_file: largest_disk.max(wire::CONSOLE), memory: start.memory, threads: u64::from(start.vcpus) + 2 }
 }
 
 /// The numbers of what the main thread watches besides its device.

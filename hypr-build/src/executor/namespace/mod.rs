@@ -263,6 +263,7 @@ async fn finish_process(
     let usage = Usage {
         cpu: cgroup.and_then(Cgroup::cpu_time).or(Some(waited_for)),
         peak_memory: cgroup.and_then(Cgroup::peak_memory),
+        ..Usage::default()
     };
     if exited.status == 0 {
         session.capture(io).await?;

@@ -10,18 +10,16 @@ mod initramfs;
 mod scratch;
 
 use std::{
-    fs::File,
+    fs::{self, File},
+    io,
     num::{NonZeroU8, NonZeroU64},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use hypr_vmm::{Disk, End, Ended, Vm};
+use hypr_vmm::{Activity, Disk, End, Ended, Vm};
 use tokio::{net::UnixStream, sync::OnceCell};
 
 use self::disk::LayerDisk;
@@ -41,8 +39,10 @@ const NAME: &str = "vm";
 /// The name of the control group that the agent makes in its machine.
 const GROUP: &[u8] = b"step";
 
-/// Memory that the guest's kernel and the agent need for themselves, in MiB.
+/// Memory that the guest's kernel and the agent need for themselves, in MiB, and which part of all memory the kernel
+/// keeps to describe it.
 const KERNEL_MEMORY: u64 = 96;
+const DESCRIBED_BY: u64 = 64;
 /// Memory that one mounted layer takes for each processor, in KiB (measured with blocks of 128 KiB).
 const LAYER_MEMORY: u64 = 1200;
 /// The memory of a step that was given no limit, in MiB, at most; it is touched only as far as it is used.
@@ -62,7 +62,6 @@ pub struct VmExecutor {
     scratch_root: PathBuf,
     cleanups: Arc<Cleanups>,
     shared: OnceCell<Arc<Shared>>,
-    totals: Arc<Totals>,
 }
 
 /// What is the same for all machines.
@@ -75,14 +74,6 @@ struct Shared {
     host_cpus: u8,
 }
 
-/// What all machines did together.
-#[derive(Debug, Default)]
-struct Totals {
-    machines: AtomicU64,
-    exits: AtomicU64,
-    newest: Mutex<Option<hypr_vmm::Activity>>,
-}
-
 impl VmExecutor {
     /// An executor whose machines run `kernel`, and whose steps write to files without names in `scratch_root`.
     pub fn new(kernel: GuestKernel, scratch_root: impl Into<PathBuf>) -> Self {
@@ -91,7 +82,6 @@ impl VmExecutor {
             scratch_root: scratch_root.into(),
             cleanups: Arc::default(),
             shared: OnceCell::new(),
-            totals: Arc::default(),
         }
     }
 
@@ -104,11 +94,6 @@ impl VmExecutor {
         blocking(|| hypr_vmm::probe().map(drop).map_err(|error| unavailable(error.to_string()))).await
     }
 
-    /// What the machine of the step that ended last did.
-    pub fn last_activity(&self) -> Option<hypr_vmm::Activity> {
-        *self.totals.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn shared(&self) -> Result<&Arc<Shared>, ExecutorError> {
         let kernel = Arc::clone(&self.kernel);
         self.shared.get_or_try_init(|| blocking(move || Shared::load(&kernel).map(Arc::new))).await
@@ -119,8 +104,7 @@ impl VmExecutor {
         let shared = Arc::clone(self.shared().await?);
         let (snapshot, mounts, limits) = (step.snapshot.clone(), step.mounts.to_vec(), step.limits.clone());
         let (scratch_root, cleanups) = (self.scratch_root.clone(), Arc::clone(&self.cleanups));
-        let totals = Arc::clone(&self.totals);
-        blocking(move || {
+        let start = move || {
             let mut layers = LayerDisk::default();
             let root = layers.add(&snapshot)?;
             let mounts = mounts.into_iter().map(|mount| request::mount(mount, &mut |stack| layers.add(stack)));
@@ -132,10 +116,11 @@ impl VmExecutor {
                 Ok(channel)
             });
             let channel = channel.map_err(|source| setup_error("open the channel to the machine", source))?;
-            let guard = Guard { vm: Some(vm), cleanups, totals };
+            let guard = Guard { vm: Some(vm), cleanups };
             Ok(Running { channel, machine, stacks, guard })
-        })
-        .await
+        };
+        let given_up = || Err(ExecutorError::Lost("its machine could not be started".to_owned()));
+        self.cleanups.carry_out(start).await.unwrap_or_else(given_up)
     }
 }
 
@@ -163,9 +148,19 @@ impl Executor for VmExecutor {
         let channel = channel.map_err(|source| setup_error("open the channel to the machine", source))?;
         let result = converse(channel, &step, machine, stacks, seccomp, io).await;
         match result {
-            Ok(outcome) => {
-                guard.stop().await;
-                Ok(outcome)
+            Ok(mut outcome) => {
+                let Some(Activity { exits, bytes_written, disk_errors }) = guard.stop().await else {
+                    return Ok(outcome);
+                };
+                (outcome.usage.exits, outcome.usage.bytes_written) = (Some(exits), Some(bytes_written));
+                match (outcome.status, disk_errors) {
+                    (0, _) | (_, 0) => Ok(outcome),
+                    // The step saw errors of its disk that are none of its own.
+                    _ => Err(setup_error(
+                        "keep what the step writes on the host's disk",
+                        io::ErrorKind::StorageFull.into(),
+                    )),
+                }
             }
             Err(ExecutorError::Lost(what)) => Err(guard.explain(what).await),
             Err(error) => Err(error),
@@ -208,7 +203,7 @@ async fn converse(
         session.capture(io).await?;
     }
     let peak_memory = Some(exited.account.peak_memory).filter(|peak| *peak > 0);
-    let usage = Usage { cpu: Some(Duration::from_micros(exited.cpu_micros)), peak_memory };
+    let usage = Usage { cpu: Some(Duration::from_micros(exited.cpu_micros)), peak_memory, ..Usage::default() };
     Ok(RunOutcome { status: exited.status, usage })
 }
 
@@ -234,7 +229,7 @@ impl Shared {
             initramfs,
             kernel,
             seccomp: filter.to_bytes(),
-            host_memory: rustix::system::sysinfo().totalram >> 20,
+            host_memory: memory_of_host() >> 20,
             host_cpus: u8::try_from(cpus.min(32)).unwrap_or(1),
         })
     }
@@ -250,6 +245,7 @@ impl Shared {
         let limit = limits.memory.map(NonZeroU64::get);
         let default = (self.host_memory / 2).clamp(256, DEFAULT_MEMORY);
         let memory = own + limit.map_or(default, |bytes| bytes.div_ceil(1 << 20));
+        let memory = memory.saturating_add(memory / DESCRIBED_BY);
         let mut disk = Disk::unbound(disk::CAPACITY);
         disk = disk.showing(layers.extents().to_vec());
         let vm = Vm::builder(self.kernel.try_clone().map_err(failed)?)
@@ -259,7 +255,10 @@ impl Shared {
             .disk(disk)
             .disk(Disk::writable(scratch).map_err(failed)?)
             .start()
-            .map_err(|error| unavailable(crate::kernel::with_causes(&error)))?;
+            .map_err(|error| match error {
+                hypr_vmm::Error::Setup { action, reason } => setup_error(&action, io::Error::other(reason)),
+                error => unavailable(crate::kernel::with_causes(&error)),
+            })?;
         let machine = Machine {
             layers: places,
             memory: limit.unwrap_or(0),
@@ -283,24 +282,15 @@ fn make_scratch(directory: &Path, limits: &Limits) -> Result<File, ExecutorError
 struct Guard {
     vm: Option<Vm>,
     cleanups: Arc<Cleanups>,
-    totals: Arc<Totals>,
 }
 
 impl Guard {
-    /// Ends a machine whose step has ended. Its memory is given back aside from what follows.
-    async fn stop(mut self) {
-        let Some(mut vm) = self.vm.take() else { return };
-        let stopped = blocking(move || {
-            let ended = vm.stop();
-            Ok((vm, ended))
-        });
-        if let Ok((vm, ended)) = stopped.await {
-            self.vm = Some(vm);
-            match ended {
-                Ok(Ended { activity, .. }) => self.totals.add(activity),
-                Err(error) => tracing::debug!("the machine of a step that had ended was gone already: {error}"),
-            }
-        }
+    /// Ends a machine whose step has ended, and tells what it did. Its memory is given back aside from what follows.
+    async fn stop(mut self) -> Option<Activity> {
+        let mut vm = self.vm.take()?;
+        let (vm, ended) = self.cleanups.carry_out(move || vm.stop().map(|ended| (vm, ended))).await?.ok()?;
+        self.vm = Some(vm);
+        Some(ended.activity)
     }
 
     /// Why the conversation with the machine broke off, as far as its monitor knows.
@@ -308,12 +298,10 @@ impl Guard {
         let Some(mut vm) = self.vm.take() else { return ExecutorError::Lost(what) };
         let console = vm.console();
         // One that still runs is stopped, and said to be.
-        let ended = blocking(move || Ok(vm.stop())).await;
-        let how = match ended {
-            Ok(Ok(Ended { end: End::Stopped, .. })) => what,
-            Ok(Ok(Ended { end, .. })) => format!("its machine is gone: {end}"),
-            Ok(Err(error)) => crate::kernel::with_causes(&error),
-            Err(_) => what,
+        let how = match self.cleanups.carry_out(move || vm.stop()).await {
+            Some(Ok(Ended { end, .. })) if end != End::Stopped => format!("its machine is gone: {end}"),
+            Some(Err(hypr_vmm::Error::Lost { status, .. })) => format!("its monitor ended ({status})"),
+            _ => what,
         };
         ExecutorError::Lost(format!("{how}{}", last_words(&console)))
     }
@@ -327,12 +315,15 @@ impl Drop for Guard {
     }
 }
 
-impl Totals {
-    fn add(&self, activity: hypr_vmm::Activity) {
-        self.machines.fetch_add(1, Ordering::Relaxed);
-        self.exits.fetch_add(activity.exits.to_monitor(), Ordering::Relaxed);
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(activity);
-    }
+/// Bytes of memory that this process may use: what the machine has, or its control group allows.
+fn memory_of_host() -> u64 {
+    let machine = rustix::system::sysinfo().totalram;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(group) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return machine };
+    let directories = Path::new(group).ancestors().map(|directory| Path::new("/sys/fs/cgroup").join(directory));
+    let limits =
+        directories.filter_map(|directory| fs::read_to_string(directory.join("memory.max")).ok()?.trim().parse().ok());
+    limits.min().map_or(machine, |limit: u64| limit.min(machine))
 }
 
 /// What a guest's kernel printed last, or from where it says what went wrong, on lines of their own and without what

@@ -5,14 +5,20 @@
 //! KiB however large it is. The kernel makes the bitmaps of other groups when it first uses them
 //! (`BLOCK_UNINIT`, `INODE_UNINIT`). There is no journal: the disk does not outlive its machine.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
 /// Blocks that one block of bitmap covers.
 const GROUP_BLOCKS: u64 = 8 * BLOCK;
-/// Inodes of a group: one for 16 KiB.
-const GROUP_INODES: u64 = 8192;
+/// Inodes of a group: one for 4 KiB, so that small files run out of blocks before they run out of inodes.
+const GROUP_INODES: u64 = 32768;
 const INODE_SIZE: u64 = 256;
 /// Blocks of a group's inode table.
 const TABLE_BLOCKS: u64 = GROUP_INODES * INODE_SIZE / BLOCK;
@@ -21,25 +27,29 @@ const DESCRIPTOR: u64 = 32;
 /// The first inode that is not reserved, which is that of `lost+found`.
 const FIRST_INODE: u64 = 11;
 
-/// The smallest file system: one whole group.
-pub(super) const MIN_SIZE: u64 = GROUP_BLOCKS * BLOCK;
+/// The fewest blocks that a group is made of beside its bitmaps and inodes.
+const MIN_ROOM: u64 = 1024;
+
+/// The smallest file system.
+pub(super) const MIN_SIZE: u64 = 16 << 20;
 /// The largest, which 32-bit block numbers would allow 16 times over.
 pub(super) const MAX_SIZE: u64 = 1 << 40;
 
-/// Makes a file without a name in `directory` that holds an empty file system of at most `size` bytes, rounded down to
-/// 128 MiB.
+/// Makes a file without a name in `directory` that holds an empty file system of at most `size` bytes, or less
+/// by no more than 13 MiB.
 ///
 /// # Errors
 /// Fails when the file cannot be made.
 pub(super) fn create(directory: &Path, size: u64) -> io::Result<File> {
     let file = anonymous_file(directory)?;
-    let groups = (size.clamp(MIN_SIZE, MAX_SIZE) / (GROUP_BLOCKS * BLOCK)).max(1);
-    file.set_len(groups * GROUP_BLOCKS * BLOCK)?;
-    let layout = Layout::new(groups);
+    let layout = Layout::new(size.clamp(MIN_SIZE, MAX_SIZE) / BLOCK);
+    file.set_len(layout.blocks * BLOCK)?;
     // The superblock is at byte 1024, whatever the size of a block is.
     file.write_all_at(&layout.superblock(), 1024)?;
     file.write_all_at(&layout.descriptors(), BLOCK)?;
-    file.write_all_at(&layout.block_bitmap(), layout.block_bitmap_at * BLOCK)?;
+    for group in (0..layout.groups).filter(|group| layout.has_block_bitmap(*group)) {
+        file.write_all_at(&layout.block_bitmap(group), layout.bitmaps_at(group) * BLOCK)?;
+    }
     file.write_all_at(&inode_bitmap(), (layout.block_bitmap_at + 1) * BLOCK)?;
     let table = (layout.block_bitmap_at + 2) * BLOCK;
     let inode = |number: u64| table + (number - 1) * INODE_SIZE;
@@ -57,7 +67,9 @@ fn anonymous_file(directory: &Path) -> io::Result<File> {
         Ok(file) => Ok(file.into()),
         // Not all file systems have files without names.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
-            let path = directory.join(format!("scratch-{}", std::process::id()));
+            static COUNT: AtomicU64 = AtomicU64::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("scratch-{}-{number}", std::process::id()));
             let file = File::options().read(true).write(true).create_new(true).open(&path)?;
             std::fs::remove_file(&path)?;
             Ok(file)
@@ -68,6 +80,7 @@ fn anonymous_file(directory: &Path) -> io::Result<File> {
 
 /// Where things are in the first group, and how many there are.
 struct Layout {
+    blocks: u64,
     groups: u64,
     block_bitmap_at: u64,
     /// The root directory's block; that of `lost+found` follows.
@@ -75,10 +88,15 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(groups: u64) -> Self {
+    /// The layout of at most `blocks`: a last group that would hold next to nothing is left out.
+    fn new(blocks: u64) -> Self {
+        let (whole, last) = (blocks / GROUP_BLOCKS, blocks % GROUP_BLOCKS);
+        let has_last = whole == 0 || last >= 2 + TABLE_BLOCKS + MIN_ROOM;
+        let (groups, blocks) =
+            if has_last { (blocks.div_ceil(GROUP_BLOCKS), blocks) } else { (whole, whole * GROUP_BLOCKS) };
         let descriptor_blocks = (groups * DESCRIPTOR).div_ceil(BLOCK);
         let block_bitmap_at = 1 + descriptor_blocks;
-        Self { groups, block_bitmap_at, root_at: block_bitmap_at + 2 + TABLE_BLOCKS }
+        Self { blocks, groups, block_bitmap_at, root_at: block_bitmap_at + 2 + TABLE_BLOCKS }
     }
 
     /// Blocks of a group that are in use: in the first those up to `lost+found`'s, else its bitmaps and table.
@@ -86,8 +104,24 @@ impl Layout {
         if group == 0 { self.root_at + 2 } else { 2 + TABLE_BLOCKS }
     }
 
+    /// Blocks of a group, of which the last one may have fewer.
+    fn blocks_of(&self, group: u64) -> u64 {
+        (self.blocks - group * GROUP_BLOCKS).min(GROUP_BLOCKS)
+    }
+
+    /// Where a group's bitmaps and inodes begin.
+    fn bitmaps_at(&self, group: u64) -> u64 {
+        if group == 0 { self.block_bitmap_at } else { group * GROUP_BLOCKS }
+    }
+
+    /// Whether the blocks in use are not those that the kernel would guess: in the first group, and in one that is not
+    /// whole.
+    fn has_block_bitmap(&self, group: u64) -> bool {
+        group == 0 || self.blocks_of(group) < GROUP_BLOCKS
+    }
+
     fn free_blocks(&self) -> u64 {
-        (0..self.groups).map(|group| GROUP_BLOCKS - self.used(group)).sum()
+        (0..self.groups).map(|group| self.blocks_of(group) - self.used(group)).sum()
     }
 
     fn superblock(&self) -> Vec<u8> {
@@ -105,7 +139,7 @@ impl Layout {
         const EXTRA_SIZE: u32 = 0x40;
         let mut block = Fields(vec![0; 1024]);
         block.u32(0x00, self.groups * GROUP_INODES);
-        block.u32(0x04, self.groups * GROUP_BLOCKS);
+        block.u32(0x04, self.blocks);
         block.u32(0x0c, self.free_blocks());
         block.u32(0x10, self.groups * GROUP_INODES - FIRST_INODE);
         // Blocks and clusters of 2^(10 + 2) bytes.
@@ -145,16 +179,18 @@ impl Layout {
         const TABLE_ZEROED: u64 = 4;
         let mut all = Vec::new();
         for group in 0..self.groups {
-            let bitmap = if group == 0 { self.block_bitmap_at } else { group * GROUP_BLOCKS };
+            let bitmap = self.bitmaps_at(group);
             let (taken, directories) = if group == 0 { (FIRST_INODE, 2) } else { (0, 0) };
             let mut descriptor = Fields(vec![0; 32]);
             descriptor.u32(0x00, bitmap);
             descriptor.u32(0x04, bitmap + 1);
             descriptor.u32(0x08, bitmap + 2);
-            descriptor.u16(0x0c, GROUP_BLOCKS - self.used(group));
+            descriptor.u16(0x0c, self.blocks_of(group) - self.used(group));
             descriptor.u16(0x0e, GROUP_INODES - taken);
             descriptor.u16(0x10, directories);
-            descriptor.u16(0x12, if group == 0 { TABLE_ZEROED } else { INODES_UNUSED | BLOCKS_UNUSED | TABLE_ZEROED });
+            let unused_inodes = if group == 0 { 0 } else { INODES_UNUSED };
+            let unused_blocks = if self.has_block_bitmap(group) { 0 } else { BLOCKS_UNUSED };
+            descriptor.u16(0x12, unused_inodes | unused_blocks | TABLE_ZEROED);
             descriptor.u16(0x1c, GROUP_INODES - taken);
             let number = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
             let checksum = crc16(crc16(crc16(0xffff, &UUID), &number), &descriptor.0[..0x1e]);
@@ -164,8 +200,8 @@ impl Layout {
         all
     }
 
-    fn block_bitmap(&self) -> Vec<u8> {
-        bitmap(self.used(0), GROUP_BLOCKS)
+    fn block_bitmap(&self, group: u64) -> Vec<u8> {
+        bitmap(self.used(group), self.blocks_of(group))
     }
 }
 
@@ -254,7 +290,7 @@ mod tests {
     #[test]
     fn the_file_systems_own_checker_finds_nothing_to_mend() {
         let directory = tempfile::tempdir().unwrap();
-        for size in [0, MIN_SIZE, MIN_SIZE + 5, 1 << 30, 20 << 30, MAX_SIZE] {
+        for size in [0, MIN_SIZE, MIN_SIZE + 5, 64 << 20, 1 << 27, 137 << 20, 200 << 20, 1 << 30, 20 << 30, MAX_SIZE] {
             let file = create(directory.path(), size).unwrap();
             let allocated = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512;
             assert!(allocated < 512 << 10, "{allocated} bytes for {size}");

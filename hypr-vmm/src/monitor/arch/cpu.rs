@@ -1,7 +1,8 @@
 //! Virtual processors: what they say they are, and how they begin.
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_segment,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs,
+    kvm_segment,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 

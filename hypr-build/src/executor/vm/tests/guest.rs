@@ -250,7 +250,7 @@ impl Memory {
 /// Xen's `PHYS32_ENTRY`).
 fn elf(memory: &[u8]) -> Vec<u8> {
     const NOTE: u64 = 64 + 2 * 56;
-    const CONTENT: u64 = 0x1000;
+    const CONTENT: u16 = 0x1000;
     let header = |kind: u32, flags: u32, offset: u64, address: u64, length: u64, alignment: u64| {
         let words = [offset, address, address, length, length, alignment];
         [&kind.to_le_bytes()[..], &flags.to_le_bytes(), &words.map(u64::to_le_bytes).concat()].concat()
@@ -268,7 +268,7 @@ fn elf(memory: &[u8]) -> Vec<u8> {
     for value in [64_u16, 56, 2, 64, 0, 0] {
         file.extend(value.to_le_bytes());
     }
-    file.extend(header(1, 7, CONTENT, BASE.into(), memory.len() as u64, 0x1000));
+    file.extend(header(1, 7, CONTENT.into(), BASE.into(), memory.len() as u64, 0x1000));
     file.extend(header(4, 4, NOTE, 0, 24, 4));
     for value in [4_u32, 8, 18] {
         file.extend(value.to_le_bytes());
@@ -276,7 +276,7 @@ fn elf(memory: &[u8]) -> Vec<u8> {
     file.extend(b"Xen\0");
     file.extend(u64::from(BASE).to_le_bytes());
     file.extend(b"Linux version 0.0.0-test \0");
-    file.resize(CONTENT as usize, 0);
+    file.resize(CONTENT.into(), 0);
     file.extend(memory);
     file
 }
