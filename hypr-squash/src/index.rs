@@ -13,10 +13,19 @@ use crate::{Digest, Error, FragmentEntry, StoredSize};
 /// The content digests of all regular files of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    entries: Vec<Entry>,
+    files: Files,
     fragments: Vec<PackedFragment>,
     encoder: Option<String>,
     image: Digest,
+}
+
+/// All files as they stand in the index file, which is a fraction of what they would take one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Files {
+    count: u64,
+    bytes: Vec<u8>,
+    /// The path that was added last.
+    previous: Vec<u8>,
 }
 
 /// A fragment block and how much was packed into it.
@@ -48,16 +57,48 @@ pub struct Entry {
     pub prefixes: Vec<Digest>,
 }
 
+/// An entry without its path, where it stands in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) inode: u32,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) start: u64,
+    pub(crate) stored: u64,
+    pub(crate) fragment: Option<(u32, u32)>,
+    pub(crate) prefixes: &'a [[u8; 32]],
+}
+
+impl Files {
+    /// Adds a file; they come in walk order.
+    pub(crate) fn push(&mut self, path: &[u8], record: &Record<'_>) {
+        let out = &mut self.bytes;
+        // Neighbours share most of their path, so only the rest is kept.
+        let shared = self.previous.iter().zip(path).take_while(|(a, b)| a == b).count();
+        let (index, offset) = record.fragment.map_or((0, 0), |(index, offset)| (u64::from(index) + 1, offset));
+        let lengths = [shared, path.len() - shared, record.prefixes.len()].map(|length| length as u64);
+        put_numbers(out, &lengths);
+        put_numbers(out, &[record.inode.into(), record.size, record.start, record.stored, index, offset.into()]);
+        out.extend_from_slice(&path[shared..]);
+        out.extend_from_slice(record.digest.as_bytes());
+        out.extend_from_slice(record.prefixes.as_flattened());
+        self.previous.truncate(shared);
+        self.previous.extend_from_slice(&path[shared..]);
+        self.count += 1;
+    }
+}
+
 impl Index {
-    const MAGIC: &[u8] = b"hypr squashfs index 3\n";
+    const MAGIC: &[u8] = b"hypr squashfs index 4\n";
 
     pub(crate) fn new(
-        entries: Vec<Entry>,
+        mut files: Files,
         fragments: Vec<PackedFragment>,
         encoder: Option<String>,
         image: Digest,
     ) -> Self {
-        Self { entries, fragments, encoder, image }
+        files.previous = Vec::new();
+        Self { files, fragments, encoder, image }
     }
 
     /// BLAKE3 of the file that the index describes.
@@ -71,7 +112,7 @@ impl Index {
     /// # Errors
     /// Fails when the file cannot be read.
     pub fn describes(&self, file: &File) -> Result<bool, Error> {
-        let (mut hasher, mut buffer, mut offset) = (blake3::Hasher::new(), vec![0; 1 << 20], 0);
+        let (mut hasher, mut buffer, mut offset) = (blake3::Hasher::new(), vec![0; PIECE], 0);
         loop {
             let read = match file.read_at(&mut buffer, offset) {
                 Ok(0) => return Ok(hasher.finalize() == self.image),
@@ -95,9 +136,33 @@ impl Index {
         self.encoder.as_deref()
     }
 
+    /// Number of files.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.files.count).expect("the files are in memory")
+    }
+
     /// All files in walk order.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        let (mut input, mut path) = (Input(&self.files.bytes), Vec::new());
+        std::iter::from_fn(move || {
+            let Record { inode, digest, size, start, stored, fragment, prefixes } = input.file(&mut path)?;
+            let prefixes = prefixes.iter().map(|prefix| Digest::from_bytes(*prefix)).collect();
+            Some(Entry { path: path.clone(), inode, digest, size, start, stored, fragment, prefixes })
+        })
+    }
+
+    /// All files without their paths, and where each can be [found](Self::record) again.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Record<'_>)> {
+        let (bytes, mut input) = (&self.files.bytes, Input(&self.files.bytes));
+        std::iter::from_fn(move || {
+            let place = bytes.len() - input.0.len();
+            Some((place, input.record(usize::MAX)?.1))
+        })
+    }
+
+    /// The file at a place that [`records`](Self::records) told.
+    pub(crate) fn record(&self, place: usize) -> Option<Record<'_>> {
+        Input(self.files.bytes.get(place..)?).record(usize::MAX).map(|(_, record)| record)
     }
 
     /// The index as bytes, for a file beside the image.
@@ -106,28 +171,10 @@ impl Index {
         out.extend_from_slice(Self::MAGIC);
         out.extend_from_slice(self.image.as_bytes());
         let encoder = self.encoder.as_deref().unwrap_or_default();
-        put_length(&mut out, encoder.len());
+        put_numbers(&mut out, &[encoder.len() as u64]);
         out.extend_from_slice(encoder.as_bytes());
-        out.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
-        let mut previous: &[u8] = b"";
-        for entry in &self.entries {
-            // Neighbours share most of their path, so only the rest is kept.
-            let shared = previous.iter().zip(&entry.path).take_while(|(a, b)| a == b).count();
-            put_length(&mut out, shared);
-            put_length(&mut out, entry.path.len() - shared);
-            out.extend_from_slice(&entry.path[shared..]);
-            out.extend_from_slice(&entry.inode.to_le_bytes());
-            out.extend_from_slice(entry.digest.as_bytes());
-            for number in [entry.size, entry.start, entry.stored] {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-            let (index, offset) = entry.fragment.unwrap_or((u32::MAX, 0));
-            out.extend_from_slice(&index.to_le_bytes());
-            out.extend_from_slice(&offset.to_le_bytes());
-            put_length(&mut out, entry.prefixes.len());
-            entry.prefixes.iter().for_each(|prefix| out.extend_from_slice(prefix.as_bytes()));
-            previous = &entry.path;
-        }
+        out.extend_from_slice(&self.files.count.to_le_bytes());
+        out.extend_from_slice(&self.files.bytes);
         out.extend_from_slice(&(self.fragments.len() as u64).to_le_bytes());
         for PackedFragment { entry, filled } in &self.fragments {
             out.extend_from_slice(&entry.start.to_le_bytes());
@@ -157,29 +204,56 @@ impl Index {
         let encoder = input.text().ok_or_else(damaged)?;
         let encoder = (!encoder.is_empty()).then(|| encoder.to_owned());
         let count = input.number().ok_or_else(damaged)?;
-        let mut entries = Vec::new();
-        let mut path = Vec::new();
-        // A path may repeat most of the one before, so a small file could ask for much memory.
+        let files = input.0;
+        let mut path_length = 0;
+        // A path may repeat most of the one before, so a small file could ask for much work.
         let mut path_bytes = body.len().saturating_mul(PATH_GROWTH);
         for _ in 0..count {
-            let entry = input.entry(&mut path).ok_or_else(damaged)?;
-            path_bytes = path_bytes.checked_sub(entry.path.len()).ok_or_else(damaged)?;
-            entries.push(entry);
+            (path_length, _) = input.record(path_length).ok_or_else(damaged)?;
+            path_bytes = path_bytes.checked_sub(path_length).ok_or_else(damaged)?;
         }
+        let bytes = files[..files.len() - input.0.len()].to_vec();
+        let files = Files { count, bytes, previous: Vec::new() };
         let count = input.number().ok_or_else(damaged)?;
         let mut fragments = Vec::new();
         for _ in 0..count {
             fragments.push(input.fragment().ok_or_else(damaged)?);
         }
-        if input.0.is_empty() { Ok(Self { entries, fragments, encoder, image }) } else { Err(damaged()) }
+        if input.0.is_empty() { Ok(Self { files, fragments, encoder, image }) } else { Err(damaged()) }
     }
 }
 
+/// Bytes of an image that are read and hashed at once, so that a core's own cache holds them.
+const PIECE: usize = 256 << 10;
 /// How many times longer than the index all paths together may be.
 const PATH_GROWTH: usize = 64;
 
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    out.extend_from_slice(&u32::try_from(length).expect("paths are shorter than 4 GiB").to_le_bytes());
+/// Writes numbers in groups of seven bits, lowest first; all but the last have the eighth bit. Most are small.
+fn put_numbers(out: &mut Vec<u8>, numbers: &[u64]) {
+    for number in numbers {
+        let mut rest = *number;
+        loop {
+            let [bits, ..] = (rest & 0x7f).to_le_bytes();
+            rest >>= 7;
+            if rest == 0 {
+                out.push(bits);
+                break;
+            }
+            out.push(bits | 0x80);
+        }
+    }
+}
+
+/// What stands before the path of a file, and what it says.
+struct Head {
+    shared: usize,
+    added: usize,
+    prefixes: usize,
+    inode: u32,
+    size: u64,
+    start: u64,
+    stored: u64,
+    fragment: Option<(u32, u32)>,
 }
 
 struct Input<'a>(&'a [u8]);
@@ -203,29 +277,65 @@ impl<'a> Input<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// A number that [`put_numbers`] wrote.
+    fn short<T: TryFrom<u64>>(&mut self) -> Option<T> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            // The last group has a single bit left.
+            if shift == 63 && bits > 1 {
+                return None;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return T::try_from(number).ok();
+            }
+        }
+        None
+    }
+
     fn text(&mut self) -> Option<&'a str> {
-        let length = self.small()? as usize;
+        let length = self.short()?;
         std::str::from_utf8(self.take(length)?).ok()
     }
 
-    fn entry(&mut self, path: &mut Vec<u8>) -> Option<Entry> {
-        let shared = self.small()? as usize;
-        let added = self.small()? as usize;
-        if shared > path.len() {
+    /// A file, whose path comes after `path`.
+    fn file(&mut self, path: &mut Vec<u8>) -> Option<Record<'a>> {
+        let head = self.head()?;
+        if head.shared > path.len() {
             return None;
         }
-        path.truncate(shared);
-        path.extend_from_slice(self.take(added)?);
-        let inode = self.small()?;
+        path.truncate(head.shared);
+        path.extend_from_slice(self.take(head.added)?);
+        self.rest(&head)
+    }
+
+    /// A file whose path does not matter, and the length of that, if it can come after one of a given length.
+    fn record(&mut self, previous: usize) -> Option<(usize, Record<'a>)> {
+        let head = self.head()?;
+        self.take(head.added)?;
+        let length = head.shared.checked_add(head.added).filter(|_| head.shared <= previous)?;
+        Some((length, self.rest(&head)?))
+    }
+
+    fn head(&mut self) -> Option<Head> {
+        let (shared, added, prefixes) = (self.short()?, self.short()?, self.short()?);
+        let (inode, size, start, stored) = (self.short()?, self.short()?, self.short()?, self.short()?);
+        let (index, offset): (u64, u32) = (self.short()?, self.short()?);
+        let fragment = match index.checked_sub(1) {
+            Some(index) => Some((u32::try_from(index).ok()?, offset)),
+            None => None,
+        };
+        Some(Head { shared, added, prefixes, inode, size, start, stored, fragment })
+    }
+
+    /// What follows the path.
+    fn rest(&mut self, head: &Head) -> Option<Record<'a>> {
+        let &Head { inode, size, start, stored, fragment, .. } = head;
         let digest = Digest::from_bytes(self.array()?);
-        let (size, start, stored) = (self.number()?, self.number()?, self.number()?);
-        let (index, offset) = (self.small()?, self.small()?);
-        let fragment = (index != u32::MAX).then_some((index, offset));
-        let mut prefixes = Vec::new();
-        for _ in 0..self.small()? {
-            prefixes.push(Digest::from_bytes(self.array()?));
-        }
-        Some(Entry { path: path.clone(), inode, digest, size, start, stored, fragment, prefixes })
+        let (prefixes, _) = self.take(head.prefixes.checked_mul(32)?)?.as_chunks();
+        Some(Record { inode, digest, size, start, stored, fragment, prefixes })
     }
 
     fn fragment(&mut self) -> Option<PackedFragment> {
@@ -240,26 +350,30 @@ mod tests {
     use super::*;
 
     fn sample() -> Index {
-        let entry = |path: &str, inode, fragment| Entry {
-            path: path.as_bytes().to_vec(),
-            inode,
-            digest: blake3::hash(path.as_bytes()),
-            size: 1 << 40,
-            start: 96,
-            stored: 17,
-            fragment,
-            prefixes: vec![blake3::hash(b"prefix"); inode as usize - 1],
-        };
-        let entries = vec![entry("usr/bin/a", 1, None), entry("usr/bin/ab", 2, Some((0, 9))), entry("z", 3, None)];
+        let mut files = Files::default();
+        for (path, inode, fragment) in [("usr/bin/a", 1, None), ("usr/bin/ab", 2, Some((0, 9))), ("z", 3, None)] {
+            let digest = blake3::hash(path.as_bytes());
+            let prefixes = &vec![[7; 32]; inode as usize - 1][..];
+            let record = Record { inode, digest, size: 1 << 40, start: 96, stored: 17, fragment, prefixes };
+            files.push(path.as_bytes(), &record);
+        }
         let packed =
             |filled| PackedFragment { entry: FragmentEntry { start: 1 << 33, size: StoredSize::raw(7) }, filled };
-        Index::new(entries, vec![packed(Some(7)), packed(None)], Some("zstd 3".to_owned()), blake3::hash(b"image"))
+        Index::new(files, vec![packed(Some(7)), packed(None)], Some("zstd 3".to_owned()), blake3::hash(b"image"))
     }
 
     #[test]
     fn bytes_come_back_as_the_same_index() {
         let index = sample();
         assert_eq!(Index::from_bytes(&index.to_bytes()).unwrap(), index);
+        let entries: Vec<_> = index.entries().collect();
+        let paths: Vec<_> = entries.iter().map(|entry| &entry.path[..]).collect();
+        assert_eq!(paths, [&b"usr/bin/a"[..], b"usr/bin/ab", b"z"]);
+        assert_eq!((index.len(), entries[2].prefixes.len()), (3, 2));
+        for (entry, (place, record)) in entries.iter().zip(index.records()) {
+            assert_eq!((entry.inode, entry.digest, entry.fragment), (record.inode, record.digest, record.fragment));
+            assert_eq!(index.record(place), Some(record));
+        }
     }
 
     #[test]

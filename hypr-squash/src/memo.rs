@@ -7,17 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::index::PackedFragment;
-use crate::{Digest, Error, FragmentEntry, IndexEntry, Reader, StoredSize, Table};
+use crate::index::{PackedFragment, Record};
+use crate::{Digest, Error, FragmentEntry, Reader, StoredSize, Table};
 
 /// An image whose index is turned around. It takes some 150 bytes for each file.
 #[derive(Debug)]
 pub(crate) struct Memo {
     image: Arc<Reader>,
     /// Places in the index by the digest of the content.
-    contents: HashMap<Digest, u32>,
+    contents: HashMap<Digest, usize>,
     /// Places in the index of long contents by the digest of their beginning, and how many segments that is.
-    prefixes: HashMap<Digest, (u32, u32)>,
+    prefixes: HashMap<Digest, (usize, u32)>,
     /// Fragment blocks by [`FragmentKey`].
     fragments: HashMap<Digest, u32>,
 }
@@ -56,12 +56,12 @@ impl Memo {
     /// `None` when the image was opened without its index.
     pub(crate) fn new(image: &Arc<Reader>) -> Option<Self> {
         let index = image.index()?;
-        let mut contents = HashMap::with_capacity(index.entries().len());
+        let mut contents = HashMap::with_capacity(index.len());
         let mut prefixes = HashMap::new();
-        for (place, entry) in (0..).zip(index.entries()) {
+        for (place, entry) in index.records() {
             contents.entry(entry.digest).or_insert(place);
-            for (segments, prefix) in (1..).zip(&entry.prefixes) {
-                prefixes.entry(*prefix).or_insert((place, segments));
+            for (segments, prefix) in (1..).zip(entry.prefixes) {
+                prefixes.entry(Digest::from_bytes(*prefix)).or_insert((place, segments));
             }
         }
         Some(Self { image: Arc::clone(image), contents, prefixes, fragments: fragments(image) })
@@ -104,28 +104,29 @@ impl Memo {
 
     /// The data blocks of a content that has nothing in a fragment block.
     pub(crate) fn blocks(&self, size: u64, digest: &Digest) -> Option<StoredBlocks> {
-        self.entry(size, digest).and_then(|entry| self.blocks_of(entry))
+        self.entry(size, digest).and_then(|entry| self.blocks_of(&entry))
     }
 
     /// The data blocks of content that begins with so many segments, and how many segments.
     pub(crate) fn prefix(&self, digest: &Digest) -> Option<(StoredBlocks, u32)> {
         let &(place, segments) = self.prefixes.get(digest)?;
-        let entry = self.image.index()?.entries().get(place as usize)?;
-        Some((self.blocks_of(entry)?, segments))
+        let entry = self.image.index()?.record(place)?;
+        Some((self.blocks_of(&entry)?, segments))
     }
 
     /// The digests of the beginnings of a content.
-    pub(crate) fn prefixes(&self, size: u64, digest: &Digest) -> &[Digest] {
-        self.entry(size, digest).map_or(&[], |entry| &entry.prefixes)
+    pub(crate) fn prefixes(&self, size: u64, digest: &Digest) -> Vec<Digest> {
+        let prefixes = self.entry(size, digest).map_or(&[][..], |entry| entry.prefixes);
+        prefixes.iter().map(|prefix| Digest::from_bytes(*prefix)).collect()
     }
 
-    fn entry(&self, size: u64, digest: &Digest) -> Option<&IndexEntry> {
+    fn entry(&self, size: u64, digest: &Digest) -> Option<Record<'_>> {
         let place = *self.contents.get(digest)?;
-        self.image.index()?.entries().get(place as usize).filter(|entry| entry.size == size)
+        self.image.index()?.record(place).filter(|entry| entry.size == size)
     }
 
     /// What the image says of an entry of the index, when both agree.
-    fn blocks_of(&self, entry: &IndexEntry) -> Option<StoredBlocks> {
+    fn blocks_of(&self, entry: &Record<'_>) -> Option<StoredBlocks> {
         let node = self.image.node(entry.inode).inspect_err(|error| {
             tracing::warn!(%error, "an earlier image is damaged and lends nothing here");
         });
@@ -142,12 +143,12 @@ impl Memo {
 /// Names all fragment blocks whose every byte is of a tail that the index knows.
 fn fragments(image: &Reader) -> HashMap<Digest, u32> {
     let Some(index) = image.index() else { return HashMap::new() };
-    let tail = |entry: &IndexEntry| {
+    let tail = |(_, entry): (usize, Record<'_>)| {
         let (fragment, offset) = entry.fragment.filter(|_| entry.stored == 0)?;
         let size = u32::try_from(entry.size).ok().filter(|size| *size < image.info().block_size.bytes())?;
         Some((fragment, offset, size, entry.digest))
     };
-    let mut tails: Vec<_> = index.entries().iter().filter_map(tail).collect();
+    let mut tails: Vec<_> = index.records().filter_map(tail).collect();
     tails.sort_unstable_by_key(|&(fragment, offset, ..)| (fragment, offset));
     // Equal files share a place.
     tails.dedup_by_key(|&mut (fragment, offset, ..)| (fragment, offset));

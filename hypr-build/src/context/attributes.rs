@@ -1,7 +1,6 @@
 //! Extended attributes of the user's files: which of them a layer may hold.
 
 use std::{
-    collections::BTreeMap,
     ffi::CStr,
     os::fd::BorrowedFd,
     sync::atomic::{AtomicBool, Ordering},
@@ -18,10 +17,10 @@ use rustix::io::Errno;
 pub(super) fn read(file: BorrowedFd<'_>, warned: &AtomicBool) -> Result<Xattrs, Errno> {
     let names = match grow(|buffer| rustix::fs::flistxattr(file, buffer)) {
         Ok(names) => names,
-        Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
+        Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
         Err(error) => return Err(error),
     };
-    let mut found = BTreeMap::new();
+    let mut found = Xattrs::new();
     for name in names.split_inclusive(|byte| *byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
         let bytes = name.to_bytes();

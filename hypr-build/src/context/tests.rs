@@ -317,7 +317,7 @@ fn attributes_are_found_and_those_of_the_host_left_out() -> Result {
         let entry = tree.lookup(path.as_bytes())?.ok_or("not there")?;
         let first = tree.xattrs(&entry)?;
         assert_eq!(first, tree.xattrs(&entry)?);
-        Ok(first.into_keys().collect())
+        Ok(first.keys().cloned().collect())
     };
     assert_eq!(names("file")?, [b"user.mime"]);
     assert_eq!(names("folder")?, [b"user.a"]);

@@ -116,6 +116,10 @@ fn merge_some(
     let mut writer = Writer::create(out, options.options.clone())?;
     let Survey { copied: contents, files, encoded } = Survey::take(&overlay, copied, equality, &mut writer)?;
     let stored = Stored::copy(&contents, layers, beginning, &mut writer)?;
+    if encoded.iter().all(|file| file.inode.size() == 0) {
+        // What was copied is known to be different, and nothing else will be compared with it.
+        writer.find_nothing();
+    }
     let places = contents.into_iter().map(|content| stored.add(content, &mut writer));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let stretches = stored.stretches().to_vec();

@@ -92,7 +92,7 @@ impl<'a> Stored<'a> {
 
     /// Makes one of the copied contents known to the writer; returns its place there.
     pub(super) fn add(&self, content: Copied, writer: &mut Writer) -> Result<u32, Error> {
-        let Copied { layer, extent, digest } = content;
+        let Copied { layer, extent, digest, .. } = content;
         let place = &self.layers[layer];
         let data = (extent.stored() > 0).then(|| place.locate(extent.start));
         let bytes;

@@ -1,7 +1,11 @@
 //! Goes through the union once: puts every entry into the tree of the result, and notes which stored bytes it needs.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::keys::{Key, Keys};
 use super::{Equality, Error};
@@ -27,6 +31,7 @@ pub(super) struct Copied {
     pub(super) extent: FileExtent,
     /// That of the content, or what stands for it where files are compared as they are stored.
     pub(super) digest: Digest,
+    trust: Trust,
 }
 
 /// A file whose content is read and compressed again.
@@ -61,7 +66,9 @@ impl Survey {
             can_copy,
             equality,
             keys: Keys::new(overlay.layers()),
-            contents: HashMap::new(),
+            contents: HashTable::new(),
+            hashing: RandomState::new(),
+            pieces: Default::default(),
             names: HashMap::new(),
         };
         let mut open: Vec<Open> = Vec::new();
@@ -72,7 +79,7 @@ impl Survey {
         let mut survey = surveyor.survey;
         if equality == Equality::Stored && can_copy.contains(&false) {
             // What is compressed again is found by its true digest, and must not meet one that an index made up.
-            for Copied { layer, extent, digest } in &mut survey.copied {
+            for Copied { layer, extent, digest, .. } in &mut survey.copied {
                 *digest = Keys::place_key(*layer, extent);
             }
         }
@@ -94,8 +101,11 @@ struct Surveyor<'a> {
     can_copy: &'a [bool],
     equality: Equality,
     keys: Keys<'a>,
-    /// Places in the list of contents.
-    contents: HashMap<(Trust, Digest, u64), usize>,
+    /// Places in the list of contents, found by digest, length and whose word that is.
+    contents: HashTable<usize>,
+    hashing: RandomState,
+    /// Where stored bytes of two files are read to be compared.
+    pieces: [Vec<u8>; 2],
     /// Inodes with several names.
     names: HashMap<Identity, Entered>,
 }
@@ -155,38 +165,101 @@ impl Surveyor<'_> {
             Equality::Content => Key::Known(inode.digest_of(&extent)?),
             Equality::Stored => self.keys.key(layer, inode, &extent)?,
         };
-        let size = extent.size;
-        let mut content = Copied { layer, extent, digest: Digest::from_bytes([0; 32]) };
-        let trust;
-        (trust, content.digest) = match key {
+        let (trust, digest) = match key {
             Key::Known(digest) => (Trust::Known, digest),
-            Key::Told(digest) => self.proven(digest, &content)?,
+            Key::Told(digest) => (Trust::Told, digest),
         };
-        let next = self.survey.copied.len();
-        let place = *self.contents.entry((trust, content.digest, size)).or_insert(next);
-        self.survey.files.push((entered, place));
-        match self.survey.copied.get_mut(place) {
-            None => self.survey.copied.push(content),
-            // Low layers are large, and what all others share is mostly theirs: their blocks stay whole.
-            Some(known) if layer < known.layer => *known = content,
-            Some(_) => {}
+        let mut content = Copied { layer, extent, digest, trust };
+        if let Some(place) = self.find(&content)
+            && !self.is_proven(place, &content)?
+        {
+            // An index led to two contents by one digest; this one gets a key of its own.
+            content.digest = Keys::place_key(layer, &content.extent);
+            content.trust = Trust::Known;
+        }
+        let (hashing, copied) = (&self.hashing, &mut self.survey.copied);
+        let hash = |content: &Copied| hashing.hash_one((content.digest, content.extent.size));
+        let is_it = |place: &usize| copied[*place].is_called(&content);
+        match self.contents.entry(hash(&content), is_it, |place| hash(&copied[*place])) {
+            Entry::Occupied(known) => {
+                let place = *known.get();
+                self.survey.files.push((entered, place));
+                // Low layers are large, and what all others share is mostly theirs: their blocks stay whole.
+                if layer < copied[place].layer {
+                    copied[place] = content;
+                }
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(copied.len());
+                self.survey.files.push((entered, copied.len()));
+                copied.push(content);
+            }
         }
         Ok(())
     }
 
-    /// The digest that an index tells of a content, or, where it has led to another content before, a key of its own.
-    fn proven(&self, digest: Digest, content: &Copied) -> Result<(Trust, Digest), Error> {
-        let told = (Trust::Told, digest);
-        let Some(&place) = self.contents.get(&(Trust::Told, digest, content.extent.size)) else { return Ok(told) };
+    /// The place of a content that is called like this one.
+    fn find(&self, content: &Copied) -> Option<usize> {
+        let hash = self.hashing.hash_one((content.digest, content.extent.size));
+        self.contents.find(hash, |place| self.survey.copied[*place].is_called(content)).copied()
+    }
+
+    /// Whether a content is the one at a place, which is called like it. What an index tells is looked at.
+    fn is_proven(&mut self, place: usize, content: &Copied) -> Result<bool, Error> {
         let known = &self.survey.copied[place];
-        let is_same = (known.layer == content.layer && known.extent == content.extent)
-            || same_content(self.open(known), self.open(content))?;
-        Ok(if is_same { told } else { (Trust::Known, Keys::place_key(content.layer, &content.extent)) })
+        if content.trust == Trust::Known || (known.layer == content.layer && known.extent == content.extent) {
+            return Ok(true);
+        }
+        // What is stored alike need not be decompressed.
+        if known.extent.blocks == content.extent.blocks {
+            let layers = [&self.layers[known.layer], &self.layers[content.layer]];
+            let starts = [known.extent.start, content.extent.start];
+            if same_bytes(layers, starts, known.extent.stored(), &mut self.pieces)? {
+                let rest = |content: &Copied| {
+                    let fragment = content.extent.fragment;
+                    let size = fragment.map_or(0, |tail| u64::from(tail.size));
+                    let extent = FileExtent { size, start: 0, blocks: Vec::new(), fragment };
+                    self.layers[content.layer].open_extent(extent)
+                };
+                return same_content(rest(known), rest(content));
+            }
+        }
+        same_content(self.open(known), self.open(content))
     }
 
     fn open(&self, content: &Copied) -> FileReader {
         self.layers[content.layer].open_extent(content.extent.clone())
     }
+}
+
+impl Copied {
+    /// Whether another goes by the same digest and length, on the same authority.
+    fn is_called(&self, other: &Self) -> bool {
+        self.trust == other.trust && self.digest == other.digest && self.extent.size == other.extent.size
+    }
+}
+
+/// Whether two images store the same bytes from two places on.
+fn same_bytes(
+    layers: [&Arc<Reader>; 2],
+    mut offsets: [u64; 2],
+    mut length: u64,
+    pieces: &mut [Vec<u8>; 2],
+) -> Result<bool, Error> {
+    const PIECE: usize = 64 << 10;
+    while length > 0 {
+        let part = usize::try_from(length).map_or(PIECE, |length| length.min(PIECE));
+        for ((layer, offset), piece) in layers.iter().zip(&mut offsets).zip(pieces.iter_mut()) {
+            piece.resize(part, 0);
+            layer.read_raw(*offset, piece)?;
+            *offset += part as u64;
+        }
+        if pieces[0] != pieces[1] {
+            return Ok(false);
+        }
+        length -= part as u64;
+    }
+    Ok(true)
 }
 
 /// Whether two files are equal; one with a hole and one with zeros that are stored count as different.

@@ -88,7 +88,7 @@ impl Node {
         };
         let mut metadata = inode.metadata()?;
         check(&metadata.xattrs)?;
-        metadata.xattrs.retain(|name, _| !PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+        metadata.xattrs.keep_if(|name| !PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
         if self.opaque && self.view == View::Part {
             metadata.xattrs.insert(OPAQUE.to_vec(), b"y".to_vec());
         }
@@ -133,6 +133,13 @@ impl Node {
     pub fn read_dir(&self) -> Result<Vec<(Vec<u8>, Self)>, Error> {
         if !self.is_directory() {
             return Ok(Vec::new());
+        }
+        if let [(layer, directory)] = &self.inodes[..] {
+            let seen = |(name, inode)| {
+                let mut union = Union::default();
+                union.offer(*layer, inode).map(|()| union.seen(self.view).map(|node| (name, node))).transpose()
+            };
+            return directory.read_dir()?.into_iter().filter_map(seen).collect();
         }
         let mut entries: BTreeMap<Vec<u8>, Union> = BTreeMap::new();
         for (layer, directory) in &self.inodes {

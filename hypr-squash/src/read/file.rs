@@ -65,7 +65,7 @@ pub struct FileReader {
 #[derive(Debug)]
 enum Chunk {
     Bytes(Vec<u8>),
-    Tail { block: Arc<[u8]>, end: usize },
+    Tail { block: Arc<Vec<u8>>, end: usize },
     Zeros(usize),
 }
 

@@ -17,12 +17,14 @@ use super::xattrs::XattrTable;
 use super::{Info, node};
 use crate::compress::Decompressor;
 use crate::format::{FragmentEntry, METADATA_SIZE, MetadataHeader, NO_TABLE, Position, Superblock, flags};
-use crate::{BlockSize, CompressionId, Error, Table};
+use crate::{BlockSize, CompressionId, Error, Table, Xattrs};
 
 /// Decompressed metadata blocks kept, in each of two generations.
 const METADATA_CACHE: usize = 512;
 /// Decompressed fragment blocks kept, in each of two generations.
 const FRAGMENT_CACHE: usize = 4;
+/// Sets of extended attributes kept, in each of two generations; one has at most 1 MiB.
+const XATTR_CACHE: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Image {
@@ -38,11 +40,13 @@ pub(super) struct Image {
     pub(super) sidecar: Sidecar,
     pub(super) claims: Mutex<Claims>,
     pub(super) xattrs: Option<XattrTable>,
+    /// Sets of extended attributes by their index, so that inodes with the same share them.
+    pub(super) xattr_sets: Mutex<Cache<Xattrs>>,
     ids: Vec<u32>,
     fragment_table: LookupTable,
     export_table: Option<LookupTable>,
     metadata: Mutex<Cache<MetadataBlock>>,
-    fragments: Mutex<Cache<Arc<[u8]>>>,
+    fragments: Mutex<Cache<Arc<Vec<u8>>>>,
     decompressors: Mutex<Vec<Decompressor>>,
 }
 
@@ -71,6 +75,7 @@ impl Image {
             sidecar,
             claims: Mutex::default(),
             xattrs: None,
+            xattr_sets: Mutex::new(Cache::new(XATTR_CACHE)),
             ids: Vec::new(),
             fragment_table: LookupTable::default(),
             export_table: None,
@@ -201,18 +206,18 @@ impl Image {
         Ok(entry)
     }
 
-    pub(super) fn fragment(&self, index: u32) -> Result<Arc<[u8]>, Error> {
+    pub(super) fn fragment(&self, index: u32) -> Result<Arc<Vec<u8>>, Error> {
         if let Some(bytes) = lock(&self.fragments).get(u64::from(index)) {
             return Ok(bytes);
         }
         let FragmentEntry { start, size } = self.fragment_entry(index)?;
         let mut stored = vec![0; size.bytes() as usize];
         self.read_at(Table::Fragments, start, &mut stored)?;
-        let bytes: Arc<[u8]> = if size.is_compressed() {
-            self.decompress(Table::Fragments, start, &stored, self.info.block_size.len())?.into()
+        let bytes = Arc::new(if size.is_compressed() {
+            self.decompress(Table::Fragments, start, &stored, self.info.block_size.len())?
         } else {
-            stored.into()
-        };
+            stored
+        });
         lock(&self.fragments).insert(u64::from(index), Arc::clone(&bytes));
         Ok(bytes)
     }

@@ -130,7 +130,7 @@ impl Reader {
     ///
     /// # Errors
     /// Fails when the block is corrupt.
-    pub fn fragment(&self, index: u32) -> Result<Arc<[u8]>, Error> {
+    pub fn fragment(&self, index: u32) -> Result<Arc<Vec<u8>>, Error> {
         self.image.fragment(index)
     }
 

@@ -168,7 +168,14 @@ impl Node {
     pub fn xattrs(&self) -> Result<Xattrs, Error> {
         match (self.parsed.inode.xattr, &self.image.xattrs) {
             (NO_XATTRS, _) => Ok(Xattrs::new()),
-            (index, Some(table)) => table.read(&self.image, index),
+            (index, Some(table)) => {
+                if let Some(known) = lock(&self.image.xattr_sets).get(u64::from(index)) {
+                    return Ok(known);
+                }
+                let set = table.read(&self.image, index)?;
+                lock(&self.image.xattr_sets).insert(u64::from(index), set.clone());
+                Ok(set)
+            }
             (_, None) => Err(self.corrupt("an inode has extended attributes, the image has none")),
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::{Digest, FileExtent, Index, IndexEntry};
+use crate::index::Record;
+use crate::{Digest, FileExtent, Index};
 
 type Load = Box<dyn Fn() -> Option<Index> + Send + Sync>;
 
@@ -17,7 +18,7 @@ pub(super) struct Sidecar {
 struct Loaded {
     index: Index,
     /// Inode numbers in ascending order, with places in the index.
-    by_inode: Vec<(u32, u32)>,
+    by_inode: Vec<(u32, usize)>,
 }
 
 impl Sidecar {
@@ -38,8 +39,8 @@ impl Sidecar {
     pub(super) fn digest(&self, number: u32, extent: &FileExtent) -> Option<Digest> {
         let loaded = self.loaded()?;
         let at = loaded.by_inode.binary_search_by_key(&number, |(inode, _)| *inode).ok()?;
-        let entry = loaded.index.entries().get(loaded.by_inode[at].1 as usize)?;
-        agrees(entry, extent).then_some(entry.digest)
+        let entry = loaded.index.record(loaded.by_inode[at].1)?;
+        agrees(&entry, extent).then_some(entry.digest)
     }
 
     fn loaded(&self) -> Option<&Loaded> {
@@ -49,9 +50,8 @@ impl Sidecar {
 
 impl Loaded {
     fn new(index: Index) -> Self {
-        // An index of more entries than an image has inodes is not all looked at.
-        let mut by_inode: Vec<_> =
-            (0..u32::MAX).zip(index.entries()).map(|(place, entry)| (entry.inode, place)).collect();
+        let mut by_inode = Vec::with_capacity(index.len());
+        by_inode.extend(index.records().map(|(place, record)| (record.inode, place)));
         by_inode.sort_unstable();
         Self { index, by_inode }
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for Sidecar {
 }
 
 /// Whether an entry of an index describes the place of a content as the image does.
-fn agrees(entry: &IndexEntry, extent: &FileExtent) -> bool {
+fn agrees(entry: &Record<'_>, extent: &FileExtent) -> bool {
     let stored = extent.stored();
     entry.size == extent.size
         && entry.stored == stored

@@ -1,7 +1,10 @@
 //! The contents of all files: stored once each, decided here, in order, before anything is compressed.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read};
+
+use hashbrown::HashTable;
 
 use super::committer::{Extent, Message, Slot};
 use super::fragments::{Fragments, Place, Short};
@@ -17,7 +20,12 @@ const SEGMENT: usize = 8 << 20;
 pub(super) struct Contents {
     block_size: BlockSize,
     pub(super) list: Vec<Content>,
-    by_digest: HashMap<Digest, u32>,
+    by_digest: HashTable<u32>,
+    hashing: RandomState,
+    /// Whether contents are found by their digest.
+    is_searched: bool,
+    /// Digests of the beginnings of long contents, one a segment.
+    pub(super) beginnings: HashMap<u32, Box<[Digest]>>,
     /// Beginnings of long contents, a whole number of segments each: where their blocks are, and how many.
     prefixes: HashMap<Digest, (Extent, usize)>,
     extents: u32,
@@ -34,8 +42,6 @@ pub(super) struct Content {
     pub(super) digest: Digest,
     pub(super) data: Data,
     pub(super) tail: Option<Place>,
-    /// Digests of its beginnings, one a segment.
-    pub(super) prefixes: Box<[Digest]>,
 }
 
 /// Where the data blocks of a content are.
@@ -43,12 +49,17 @@ pub(super) struct Content {
 pub(super) enum Data {
     None,
     Extent(Extent),
-    /// Blocks in a run copied from another image; no run when all are holes.
-    Copied {
-        run: Option<u32>,
-        offset: u64,
-        blocks: Box<[StoredSize]>,
-    },
+    Copied(Box<CopiedBlocks>),
+}
+
+/// Blocks in a run copied from another image.
+#[derive(Debug)]
+pub(super) struct CopiedBlocks {
+    /// None when all are holes.
+    pub(super) run: Option<u32>,
+    /// Bytes of the run before the first of them.
+    pub(super) offset: u64,
+    pub(super) blocks: Box<[StoredSize]>,
 }
 
 /// A full buffer, or the beginning of one.
@@ -62,7 +73,10 @@ impl Contents {
         Self {
             block_size: options.block_size,
             list: Vec::new(),
-            by_digest: HashMap::new(),
+            by_digest: HashTable::new(),
+            hashing: RandomState::new(),
+            is_searched: true,
+            beginnings: HashMap::new(),
             prefixes: HashMap::new(),
             extents: 0,
             fragments: Fragments::new(options.block_size),
@@ -99,15 +113,17 @@ impl Contents {
         self.finish_long(long, pipeline)
     }
 
-    /// Gives up what only serves to find contents.
+    /// Gives up what only serves to find contents, for good.
     pub(super) fn forget(&mut self) {
-        self.by_digest = HashMap::new();
+        self.is_searched = false;
+        self.by_digest = HashTable::new();
         self.prefixes = HashMap::new();
     }
 
     /// The content with this digest, counted as a duplicate.
     pub(super) fn find(&mut self, size: u64, digest: &Digest) -> Option<u32> {
-        let found = *self.by_digest.get(digest)?;
+        let hash = self.hashing.hash_one(digest);
+        let found = *self.by_digest.find(hash, |&index| self.list[index as usize].digest == *digest)?;
         self.duplicate_bytes += size;
         Some(found)
     }
@@ -116,7 +132,11 @@ impl Contents {
         let limit = u32::MAX - 1;
         let index = u32::try_from(self.list.len()).ok().filter(|&index| index < limit);
         let index = index.ok_or(Error::Limit { what: "different files", limit: u64::from(limit) })?;
-        self.by_digest.insert(content.digest, index);
+        if self.is_searched {
+            let (list, hashing) = (&self.list, &self.hashing);
+            let hash = hashing.hash_one(content.digest);
+            self.by_digest.insert_unique(hash, index, |&index| hashing.hash_one(list[index as usize].digest));
+        }
         self.list.push(content);
         Ok(index)
     }
@@ -150,14 +170,16 @@ impl Contents {
             return if is_zeros { self.push_zeros(size, *digest, pipeline).map(Some) } else { Ok(None) };
         }
         let Some(lent) = self.lending.blocks(size, digest) else { return Ok(None) };
-        let prefixes: Box<[Digest]> = self.lending.prefixes(size, digest).into();
+        let prefixes = self.lending.prefixes(size, digest);
         let extent = self.new_extent();
         let blocks = lent.len();
         lent.copy(0, blocks, extent, pipeline)?;
         for (segments, prefix) in (1..).zip(&prefixes) {
             self.prefixes.entry(*prefix).or_insert((extent, segments * (SEGMENT / self.block_size.len())));
         }
-        self.push(Content { size, digest: *digest, data: Data::Extent(extent), tail: None, prefixes }).map(Some)
+        let content = self.push(Content { size, digest: *digest, data: Data::Extent(extent), tail: None })?;
+        self.begins_with(content, prefixes);
+        Ok(Some(content))
     }
 
     /// A content shorter than a block of nothing but zeros, or of nothing.
@@ -168,7 +190,7 @@ impl Contents {
             pipeline.commit(Message::Hole(extent))?;
             data = Data::Extent(extent);
         }
-        self.push(Content { size, digest, data, tail: None, prefixes: Box::default() })
+        self.push(Content { size, digest, data, tail: None })
     }
 
     fn push_short(
@@ -179,7 +201,7 @@ impl Contents {
         pipeline: &mut Pipeline,
     ) -> Result<u32, Error> {
         let tail = Some(self.fragments.place(content, &digest, &self.lending, pipeline)?);
-        self.push(Content { size, digest, data: Data::None, tail, prefixes: Box::default() })
+        self.push(Content { size, digest, data: Data::None, tail })
     }
 
     fn continue_long(&mut self, long: &mut Long, block: Held, pipeline: &mut Pipeline) -> Result<(), Error> {
@@ -233,8 +255,15 @@ impl Contents {
             }
             _ => long.emit_held(pipeline)?,
         }
-        let prefixes = long.prefixes.into();
-        self.push(Content { size: long.size, digest, data: Data::Extent(extent), tail: None, prefixes })
+        let content = self.push(Content { size: long.size, digest, data: Data::Extent(extent), tail: None })?;
+        self.begins_with(content, long.prefixes);
+        Ok(content)
+    }
+
+    fn begins_with(&mut self, content: u32, prefixes: Vec<Digest>) {
+        if !prefixes.is_empty() {
+            self.beginnings.insert(content, prefixes.into());
+        }
     }
 
     /// Gives up hoping that the content is a duplicate. What is known to be the beginning of another content has the

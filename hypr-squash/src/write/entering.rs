@@ -27,7 +27,7 @@ impl Writer {
         path: &[u8],
         metadata: &Metadata,
     ) -> Result<Entered, Error> {
-        self.enter(parent, path, metadata, Body::Directory(Default::default()))
+        self.enter(parent, path, metadata, Body::directory())
     }
 
     /// Enters a file, which must be [filled](Self::fill) before the image is finished.
@@ -43,7 +43,7 @@ impl Writer {
         target: &[u8],
     ) -> Result<Entered, Error> {
         checked_target(path, target)?;
-        self.enter(parent, path, metadata, Body::Symlink(target.into()))
+        self.enter(parent, path, metadata, Body::Symlink(Box::new(target.into())))
     }
 
     pub(crate) fn enter_special(

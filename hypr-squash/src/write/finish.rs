@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::children::Iter;
 use super::committer::Ledger;
 use super::contents::{Content, Contents, Data};
 use super::fragments::Origin;
@@ -18,8 +19,7 @@ use super::{Described, Summary};
 use crate::format::{
     self, DirectoryBody, FileBody, InodeType, NO_FRAGMENT, NO_TABLE, Position, StoredSize, Superblock,
 };
-use crate::index::{Entry, PackedFragment};
-use crate::tree_digest::{Attributes, Item, TreeHasher};
+use crate::index::{Files, PackedFragment};
 use crate::{Digest, Error, FragmentEntry, Index, Options, Special, Xattrs};
 
 /// All that is known when the last data is written.
@@ -38,13 +38,13 @@ pub(super) struct Finish<'a> {
 }
 
 /// Order and numbers of the inodes.
-struct Numbering {
+pub(super) struct Numbering {
     /// Directories, each after all below it.
     directories: Vec<InodeIndex>,
     /// By index; zero for inodes that no entry leads to.
-    numbers: Vec<u32>,
+    pub(super) numbers: Vec<u32>,
     /// Names of each inode; for directories, what `nlink` tells.
-    links: Vec<u32>,
+    pub(super) links: Vec<u32>,
     /// Directory that holds each directory.
     parents: HashMap<InodeIndex, InodeIndex>,
     count: u32,
@@ -76,9 +76,10 @@ impl Finish<'_> {
         let (_, id_table) = write_lookup_table(&mut output, codec, &entries)?;
         let xattr_table = xattrs.finish(&mut output)?;
 
-        let (content_digest, entries, live) = match self.described {
+        drop(references);
+        let (content_digest, files, live) = match self.described {
             Described::Yes => self.describe(&numbering),
-            Described::No => (Digest::from_bytes([0; 32]), Vec::new(), data_end - self.data_start),
+            Described::No => (Digest::from_bytes([0; 32]), Files::default(), data_end - self.data_start),
         };
         let block_size = self.options.block_size;
         let mut flags = format::flags::DUPLICATES | format::flags::EXPORTABLE;
@@ -118,19 +119,18 @@ impl Finish<'_> {
             recompressed: Vec::new(),
             lent_bytes: self.ledger.lent,
             groups,
-            index: Index::new(entries, self.packed_fragments(), self.encoder.clone(), file_digest),
+            index: Index::new(files, self.packed_fragments(), self.encoder.clone(), file_digest),
         })
     }
 
-    fn children(&self, directory: InodeIndex) -> impl DoubleEndedIterator<Item = (&[u8], InodeIndex)> {
-        let children = match &self.tree.inodes[directory as usize].body {
-            Body::Directory(children) => Some(children),
-            _ => None,
-        };
-        children.into_iter().flatten().map(|(name, &inode)| (&name[..], inode))
+    pub(super) fn children(&self, directory: InodeIndex) -> Iter<'_> {
+        match &self.tree.inodes[directory as usize].body {
+            Body::Directory(children) => children.iter(),
+            _ => Iter::Nothing,
+        }
     }
 
-    fn is_directory(&self, inode: InodeIndex) -> bool {
+    pub(super) fn is_directory(&self, inode: InodeIndex) -> bool {
         matches!(self.tree.inodes[inode as usize].body, Body::Directory(_))
     }
 
@@ -253,7 +253,7 @@ impl Finish<'_> {
                     start: placed.start,
                     size: content.size,
                     sparse: self.sparse(content, placed.blocks),
-                    fragment: content.tail.map_or(NO_FRAGMENT, |tail| tail.fragment),
+                    fragment: content.tail.map_or(NO_FRAGMENT, |tail| tail.fragment()),
                     fragment_offset: content.tail.map_or(0, |tail| tail.offset),
                 };
                 (format::Body::File(body), placed.blocks.iter().flat_map(|block| block.word().to_le_bytes()).collect())
@@ -266,16 +266,16 @@ impl Finish<'_> {
         }
     }
 
-    fn place<'s>(&'s self, content: &'s Content) -> Placed<'s> {
+    pub(super) fn place<'s>(&'s self, content: &'s Content) -> Placed<'s> {
         let (start, blocks) = match &content.data {
             Data::None => (0, &[][..]),
             Data::Extent(extent) => match self.ledger.extents.get(extent.0 as usize) {
                 Some(extent) => (extent.start.unwrap_or(0), &extent.blocks[..]),
                 None => (0, &[][..]),
             },
-            Data::Copied { run, offset, blocks } => match run {
-                Some(run) => (self.ledger.runs[*run as usize] + offset, &blocks[..]),
-                None => (0, &blocks[..]),
+            Data::Copied(copied) => match copied.run {
+                Some(run) => (self.ledger.runs[run as usize] + copied.offset, &copied.blocks[..]),
+                None => (0, &copied.blocks[..]),
             },
         };
         Placed { start, blocks, stored: blocks.iter().map(|block| u64::from(block.bytes())).sum() }
@@ -292,57 +292,6 @@ impl Finish<'_> {
         (holes - excess).min(content.size.saturating_sub(1))
     }
 
-    /// The content digest, the entries of the sidecar index, and the bytes of data that are alive.
-    fn describe(&self, numbering: &Numbering) -> (Digest, Vec<Entry>, u64) {
-        let mut hasher = TreeHasher::new(self.options.volatile_from);
-        let mut entries = Vec::new();
-        let mut first_names: HashMap<InodeIndex, Vec<u8>> = HashMap::new();
-        let mut is_live = vec![false; self.contents.list.len()];
-        let mut stack: Vec<(Vec<u8>, InodeIndex)> = vec![(Vec::new(), Tree::ROOT)];
-        while let Some((path, at)) = stack.pop() {
-            let inode = &self.tree.inodes[at as usize];
-            let many_names = !self.is_directory(at) && numbering.links[at as usize] > 1;
-            if let Some(first) = first_names.get(&at) {
-                hasher.hard_link(&path, first);
-                continue;
-            }
-            let attributes = Attributes {
-                mode: inode.attributes.mode,
-                uid: inode.attributes.uid,
-                gid: inode.attributes.gid,
-                mtime: i64::from(inode.attributes.mtime),
-                xattrs: &self.xattrs[inode.attributes.xattrs as usize],
-            };
-            let item = match &inode.body {
-                Body::Directory(_) => Item::Directory,
-                Body::File(content) => {
-                    is_live[*content as usize] = true;
-                    let content = &self.contents.list[*content as usize];
-                    let placed = self.place(content);
-                    entries.push(Entry {
-                        path: path.clone(),
-                        inode: numbering.numbers[at as usize],
-                        digest: content.digest,
-                        size: content.size,
-                        start: placed.start,
-                        stored: placed.stored,
-                        fragment: content.tail.map(|tail| (tail.fragment, tail.offset)),
-                        prefixes: content.prefixes.to_vec(),
-                    });
-                    Item::File { size: content.size, digest: content.digest }
-                }
-                Body::Symlink(target) => Item::Symlink(target),
-                Body::Special(special) => Item::Special(*special),
-            };
-            hasher.entry(&path, &attributes, &item);
-            if many_names {
-                first_names.insert(at, path.clone());
-            }
-            stack.extend(self.children(at).rev().map(|(name, child)| (join(&path, name), child)));
-        }
-        (hasher.finish(), entries, self.live_bytes(&is_live))
-    }
-
     /// All fragment blocks with what was packed into them.
     fn packed_fragments(&self) -> Vec<PackedFragment> {
         let filled = |origin: &Origin| match origin {
@@ -351,26 +300,6 @@ impl Finish<'_> {
         };
         let origins = self.contents.fragments.origins().iter().map(filled);
         self.fragments.iter().zip(origins).map(|(&entry, filled)| PackedFragment { entry, filled }).collect()
-    }
-
-    /// Stored bytes that the live contents need. Dead tails inside a live fragment block count as dead.
-    fn live_bytes(&self, is_live: &[bool]) -> u64 {
-        let mut live = 0;
-        let mut tails: HashMap<u32, u64> = HashMap::new();
-        for (content, _) in self.contents.list.iter().zip(is_live).filter(|(_, is_live)| **is_live) {
-            let placed = self.place(content);
-            live += placed.stored;
-            if let Some(tail) = content.tail {
-                *tails.entry(tail.fragment).or_default() += content.size % u64::from(self.options.block_size.bytes());
-            }
-        }
-        for (&fragment, &tails) in &tails {
-            live += u64::from(self.fragments[fragment as usize].size.bytes());
-            if let Origin::Packed(filled) = self.contents.fragments.origins()[fragment as usize] {
-                live = live.saturating_sub(u64::from(filled).saturating_sub(tails));
-            }
-        }
-        live
     }
 }
 
@@ -428,8 +357,4 @@ fn special_body(special: Special) -> format::Body {
         Special::Fifo => format::Body::Fifo,
         Special::Socket => format::Body::Socket,
     }
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
 }

@@ -1,5 +1,7 @@
 //! Gathers short contents into fragment blocks.
 
+use std::num::NonZeroU32;
+
 use super::committer::Slot;
 use super::lending::{Lending, LentTail};
 use super::pipeline::Pipeline;
@@ -44,8 +46,21 @@ struct Open {
 /// A place in a fragment block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) fragment: u32,
+    /// The number of the block and one more, so that no place takes no room.
+    next: NonZeroU32,
     pub(super) offset: u32,
+}
+
+impl Place {
+    pub(super) fn new(fragment: u32, offset: u32) -> Self {
+        let next = NonZeroU32::MIN.checked_add(fragment).expect("fragment blocks are counted in less than 32 bits");
+        Self { next, offset }
+    }
+
+    /// Number of the block.
+    pub(super) fn fragment(self) -> u32 {
+        self.next.get() - 1
+    }
 }
 
 impl Fragments {
@@ -82,7 +97,7 @@ impl Fragments {
             Short::Bytes(bytes) => open.bytes[at..open.used].copy_from_slice(bytes),
             Short::Lent(tail) => open.missing.push((at, *digest, tail)),
         }
-        let place = Place { fragment: open.index, offset };
+        let place = Place::new(open.index, offset);
         let is_cut = digest.as_bytes()[0].is_multiple_of(8);
         if open.used == block_size || (is_cut && open.used >= block_size / 2) {
             self.close(lending, pipeline)?;

@@ -65,8 +65,9 @@ impl Lending {
     }
 
     /// The digests of the beginnings of a content.
-    pub(super) fn prefixes(&self, size: u64, digest: &Digest) -> &[Digest] {
-        self.memos.iter().map(|memo| memo.prefixes(size, digest)).find(|prefixes| !prefixes.is_empty()).unwrap_or(&[])
+    pub(super) fn prefixes(&self, size: u64, digest: &Digest) -> Vec<Digest> {
+        let prefixes = self.memos.iter().map(|memo| memo.prefixes(size, digest));
+        prefixes.into_iter().find(|prefixes| !prefixes.is_empty()).unwrap_or_default()
     }
 
     /// A fragment block of exactly these tails, as a message that copies it.

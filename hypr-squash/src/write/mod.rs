@@ -4,9 +4,11 @@
 //! decides whether it is already stored and where it goes, and hands it on to be compressed and written (`pipeline`).
 //! The tables are written when the last entry is known (`finish`).
 
+mod children;
 mod committer;
 mod contents;
 mod copy;
+mod describe;
 mod entering;
 mod finish;
 mod fragments;
@@ -60,6 +62,8 @@ pub struct Writer {
     /// Different sets of extended attributes; the first is the empty one.
     xattrs: Vec<Xattrs>,
     known_xattrs: HashMap<Xattrs, u32>,
+    /// The set that was asked for last, which the next inode is likely to have too.
+    recent_xattrs: (Xattrs, u32),
     /// Whether another image's bytes were copied, whatever encoder made them.
     is_foreign: bool,
     data_start: u64,
@@ -155,6 +159,7 @@ impl Writer {
             contents: Contents::new(&options),
             xattrs: vec![Xattrs::new()],
             known_xattrs: HashMap::new(),
+            recent_xattrs: (Xattrs::new(), 0),
             is_foreign: false,
             data_start,
             pipeline: Pipeline::start(output, &options)?,
@@ -173,7 +178,7 @@ impl Writer {
     /// Fails on an invalid path, on extended attributes that the format cannot hold, or when the image cannot be
     /// written.
     pub fn add_directory(&mut self, path: &[u8], metadata: &Metadata) -> Result<(), Error> {
-        self.add(path, metadata, Body::Directory(Default::default()))
+        self.add(path, metadata, Body::directory())
     }
 
     /// Adds a regular file with all that `content` yields.
@@ -195,7 +200,7 @@ impl Writer {
     /// As [`add_directory`](Self::add_directory), and when the target is empty or over 4,095 bytes.
     pub fn add_symlink(&mut self, path: &[u8], metadata: &Metadata, target: &[u8]) -> Result<(), Error> {
         checked_target(path, target)?;
-        self.add(path, metadata, Body::Symlink(target.into()))
+        self.add(path, metadata, Body::Symlink(Box::new(target.into())))
     }
 
     /// Adds a device, pipe or socket.
@@ -295,7 +300,11 @@ impl Writer {
         if set.is_empty() {
             return Ok(0);
         }
+        if set.is_shared_with(&self.recent_xattrs.0) {
+            return Ok(self.recent_xattrs.1);
+        }
         if let Some(&known) = self.known_xattrs.get(set) {
+            self.recent_xattrs = (set.clone(), known);
             return Ok(known);
         }
         let flaw = |reason| Err(Error::Unsupported { path: path.to_vec(), reason });
@@ -316,6 +325,7 @@ impl Writer {
         let index = u32::try_from(self.xattrs.len()).map_err(|_| limit())?;
         self.xattrs.push(set.clone());
         self.known_xattrs.insert(set.clone(), index);
+        self.recent_xattrs = (set.clone(), index);
         Ok(index)
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use blake3::hazmat::ChainingValue;
 
 use super::Writer;
-use super::contents::{Content, Data};
+use super::contents::{Content, CopiedBlocks, Data};
 use super::fragments::{Origin, Place, Short};
 use super::tree::{Body, Inode};
 use crate::{Digest, Error, Metadata, Reader, StoredSize};
@@ -122,6 +122,11 @@ impl Writer {
         Ok(true)
     }
 
+    /// Has nothing looked for any more among the contents that are there.
+    pub(crate) fn find_nothing(&mut self) {
+        self.contents.forget();
+    }
+
     /// Makes a content known whose blocks lie in a run and which no other content is equal to; returns its place.
     pub(crate) fn add_stored(&mut self, file: StoredFile<'_>) -> Result<u32, Error> {
         let block_size = u64::from(self.options.block_size.bytes());
@@ -139,7 +144,7 @@ impl Writer {
         }
         let tail = match file.tail {
             Tail::None => None,
-            Tail::Fragment(fragment, offset) => Some(Place { fragment: fragment.0, offset }),
+            Tail::Fragment(fragment, offset) => Some(Place::new(fragment.0, offset)),
             Tail::Bytes(bytes) => Some(self.contents.fragments.place(
                 Short::Bytes(bytes),
                 &file.digest,
@@ -151,8 +156,8 @@ impl Writer {
             Data::None
         } else {
             let (run, offset) = file.data.map_or((None, 0), |(run, offset)| (Some(run.0), offset));
-            Data::Copied { run, offset, blocks: file.blocks.into() }
+            Data::Copied(Box::new(CopiedBlocks { run, offset, blocks: file.blocks.into() }))
         };
-        self.contents.push(Content { size: file.size, digest: file.digest, data, tail, prefixes: Box::default() })
+        self.contents.push(Content { size: file.size, digest: file.digest, data, tail })
     }
 }

@@ -1,7 +1,6 @@
 //! The tree of an image that is being put together.
 
-use std::collections::BTreeMap;
-
+use super::children::Children;
 use crate::format::NAME_MAX;
 use crate::{Error, Special};
 
@@ -37,10 +36,11 @@ pub(super) struct Attributes {
 /// What an inode is.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    Directory(BTreeMap<Box<[u8]>, InodeIndex>),
+    Directory(Box<Children>),
     /// Index into the writer's contents.
     File(u32),
-    Symlink(Box<[u8]>),
+    /// Boxed twice, so that other inodes need not have room for it.
+    Symlink(Box<Box<[u8]>>),
     Special(Special),
 }
 
@@ -56,7 +56,7 @@ impl Tree {
         let mut at = Self::ROOT;
         for name in components(path) {
             let Body::Directory(children) = &self.inodes[at as usize].body else { return None };
-            at = *children.get(name)?;
+            at = children.get(name)?;
         }
         Some(at)
     }
@@ -74,7 +74,7 @@ impl Tree {
                 return Err(Error::path(path, reason));
             }
             at = match at.map(|at| &self.inodes[at as usize].body) {
-                Some(Body::Directory(children)) => children.get(name).copied(),
+                Some(Body::Directory(children)) => children.get(name),
                 Some(_) => return Err(Error::path(path, "a parent is not a directory")),
                 None => None,
             };
@@ -101,7 +101,7 @@ impl Tree {
         let parent = self.directory(parent)?;
         match &mut self.inodes[parent as usize].body {
             Body::Directory(children) => {
-                if children.insert(name.into(), inode).is_some() {
+                if children.insert(name, inode).is_some() {
                     // It may have been a directory on the way to the recent one.
                     self.recent = None;
                 }
@@ -118,7 +118,7 @@ impl Tree {
             return Err(Error::path(path, reason));
         }
         match &mut self.inodes[parent as usize].body {
-            Body::Directory(children) => drop(children.insert(name.into(), inode)),
+            Body::Directory(children) => _ = children.insert(name, inode),
             _ => return Err(Error::path(path, "a parent is not a directory")),
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Tree {
         let mut at = Self::ROOT;
         for name in components(path) {
             let present = match &self.inodes[at as usize].body {
-                Body::Directory(children) => children.get(name).copied(),
+                Body::Directory(children) => children.get(name),
                 _ => return Err(Error::path(path, "a parent is not a directory")),
             };
             at = match present {
@@ -151,7 +151,7 @@ impl Tree {
                 None => {
                     let child = self.push(Inode::implied())?;
                     if let Body::Directory(children) = &mut self.inodes[at as usize].body {
-                        children.insert(name.into(), child);
+                        children.insert(name, child);
                     }
                     child
                 }
@@ -173,11 +173,18 @@ impl Tree {
     }
 }
 
+impl Body {
+    /// An empty directory.
+    pub(super) fn directory() -> Self {
+        Self::Directory(Box::new(Children::new()))
+    }
+}
+
 impl Inode {
     /// A directory that nobody described.
     fn implied() -> Self {
         let attributes = Attributes { mode: 0o755, ..Attributes::default() };
-        Self { attributes, body: Body::Directory(BTreeMap::new()) }
+        Self { attributes, body: Body::directory() }
     }
 }
 

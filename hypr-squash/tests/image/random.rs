@@ -43,7 +43,7 @@ fn xattrs() -> impl Strategy<Value = Xattrs> {
     ];
     prop_oneof![
         3 => Just(Xattrs::new()),
-        1 => prop::collection::btree_map(name.prop_map(|name| name.as_bytes().to_vec()), value, 1..4),
+        1 => prop::collection::btree_map(name.prop_map(|name| name.as_bytes().to_vec()), value, 1..4).prop_map(Xattrs::from_iter),
     ]
 }
 

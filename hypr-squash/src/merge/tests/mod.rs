@@ -183,7 +183,7 @@ fn equal_files_of_different_layers_are_stored_once() {
     let (reader, summary, _) = merged(&layers, &MergeOptions::default());
     assert!(summary.bytes < 450_000, "{}", summary.bytes);
     assert_all_live(&reader);
-    let digests: Vec<_> = summary.index.entries().iter().map(|entry| entry.digest).collect();
+    let digests: Vec<_> = summary.index.entries().map(|entry| entry.digest).collect();
     assert_eq!(digests, [blake3::hash(&content); 4]);
 }
 

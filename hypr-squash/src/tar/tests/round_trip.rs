@@ -1,12 +1,10 @@
 //! What the builder writes, the archive reads.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::super::{Archive, Builder, EndMarker, EntryKind};
 use super::read_all;
-use crate::{Metadata, Special};
+use crate::{Metadata, Special, Xattrs};
 
 fn component() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -40,7 +38,13 @@ fn metadata() -> impl Strategy<Value = Metadata> {
         0..3,
     );
     (0u16..0o10000, 0..u32::MAX, 0..u32::MAX, any::<i64>().prop_filter("has a sign", |time| *time != i64::MIN), xattrs)
-        .prop_map(|(mode, uid, gid, mtime, xattrs)| Metadata { mode, uid, gid, mtime, xattrs })
+        .prop_map(|(mode, uid, gid, mtime, xattrs)| Metadata {
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs: xattrs.into_iter().collect(),
+        })
 }
 
 proptest! {
@@ -76,7 +80,7 @@ fn sizes_beyond_the_octal_field_go_into_a_record() {
 #[test]
 fn gnu_tar_and_python_read_what_is_written() {
     let name = [b"d/".as_slice(), &[b'l'; 180], b"/", &[b'm'; 120]].concat();
-    let xattrs = BTreeMap::from([(b"user.k".to_vec(), b"v\n=\0".to_vec())]);
+    let xattrs = Xattrs::from([(b"user.k".to_vec(), b"v\n=\0".to_vec())]);
     let metadata = Metadata { mode: 0o4755, uid: 3_000_000, gid: 7, mtime: -5, xattrs };
     let mut builder = Builder::new(Vec::new());
     builder.append(&name, &metadata, &EntryKind::File { size: 3 }, &mut &b"abc"[..]).unwrap();

@@ -137,7 +137,7 @@ fn an_unchanged_tree_is_lent_whole_and_a_changed_file_costs_its_neighbours() {
         (0..400).map(|at| (format!("f{at:03}").into_bytes(), noise(at, 200 + at as usize * 20))).collect();
     let options = options(Codec::default());
     let (image, summary) = pack(&tree, &options, &Way::Cold);
-    let data: u64 = summary.index.entries().iter().map(|entry| entry.size).sum();
+    let data: u64 = summary.index.entries().map(|entry| entry.size).sum();
     let memos = [image];
     for way in [Way::Reading(&memos), Way::Knowing(&memos, &tree)] {
         assert_eq!(pack(&tree, &options, &way).1.lent_bytes, data, "noise is stored as it is");
