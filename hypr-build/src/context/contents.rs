@@ -1,14 +1,32 @@
 //! What one source of a `COPY` brings.
 
-use super::{ContextError, Entry, Source, Tree, walk::Filter, walks};
+use super::{ContextError, Entries, Entry, Source, Tree, walk::Filter, walks};
 
-/// One file, directory or link that is copied.
+/// The files, directories and links that are copied, in the order of a walk, and where each goes.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
-    /// Where it goes, seen from the source: `b""` for the source itself.
-    pub(crate) relative: Vec<u8>,
-    /// What it is.
-    pub(crate) entry: Entry,
+pub(crate) struct Contents {
+    entries: Entries,
+    /// Bytes at the beginning of each path that are not part of where it goes.
+    skip: usize,
+}
+
+impl Contents {
+    /// `entries` of what is at and beneath `base`, in order; what is beneath goes where it is seen from `base`.
+    pub(crate) fn new(entries: Entries, base: &[u8]) -> Self {
+        let separator = usize::from(!base.is_empty());
+        Self { entries, skip: base.len() + separator }
+    }
+
+    /// One thing by itself.
+    pub(crate) fn single(entry: Entry) -> Self {
+        let skip = entry.path.len();
+        Self { entries: Entries::new(vec![entry]), skip }
+    }
+
+    /// Each entry with where it goes, seen from the source: `b""` for the source itself.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.entries.iter().map(|entry| (entry.path.get(self.skip..).unwrap_or_default(), entry))
+    }
 }
 
 /// The source and, of a directory, all that is in it, in order.
@@ -19,22 +37,19 @@ pub(crate) fn contents(
     tree: &dyn Tree,
     source: &Source,
     exclude: Option<&dyn Filter>,
-) -> Result<Vec<Item>, ContextError> {
+) -> Result<Contents, ContextError> {
     let base = &source.entry.path;
     if !source.entry.is_directory() {
         let is_excluded = exclude.is_some_and(|filter| filter.excludes(source.name()));
-        let item = Item { relative: Vec::new(), entry: source.entry.clone() };
-        return Ok(if is_excluded { Vec::new() } else { vec![item] });
+        return Ok(match is_excluded {
+            true => Contents::new(Entries::new(Vec::new()), base),
+            false => Contents::single(source.entry.clone()),
+        });
     }
     let entries = tree.walk(base)?;
     let kept = match exclude {
-        Some(exclude) => walks::filter(entries.iter().cloned().map(Ok), base, exclude)?,
-        None => entries.to_vec(),
+        Some(exclude) => Entries::new(walks::filter(entries.iter().cloned().map(Ok), base, exclude)?),
+        None => entries,
     };
-    let item = |entry: Entry| {
-        let relative = entry.path.strip_prefix(base.as_slice()).unwrap_or(&entry.path);
-        let relative = relative.strip_prefix(b"/").unwrap_or(relative).to_vec();
-        Item { relative, entry }
-    };
-    Ok(kept.into_iter().map(item).collect())
+    Ok(Contents::new(kept, base))
 }

@@ -21,7 +21,7 @@ use super::{
     error::text,
     index::{Index, Known},
     tree::Identity,
-    walk::{self, Filter},
+    walk::{self, Filter, Scope},
     walks::Walks,
 };
 use crate::{Digest, store::Store};
@@ -54,7 +54,7 @@ impl Directory {
         };
         let earlier = kept.as_ref().and_then(|(store, id)| store.context_index(id));
         // Before the first look at a file.
-        let index = Index::new(earlier.as_deref());
+        let index = Index::new(earlier);
         let folder = Dir::open_ambient_dir(path, ambient_authority()).map_err(error)?;
         Ok(Self { folder, filter: None, index, kept, walks: Walks::default(), warned_of_lists: AtomicBool::new(false) })
     }
@@ -69,7 +69,11 @@ impl Directory {
 
     /// The digest of a regular file if it is known without reading.
     pub(super) fn known_digest(&self, file: &Entry) -> Option<Digest> {
-        self.index.get(&file.identity).map(|known| known.digest)
+        self.known(file).map(|known| known.digest)
+    }
+
+    fn known(&self, entry: &Entry) -> Option<Known> {
+        entry.known.or_else(|| self.index.get(&entry.identity))
     }
 
     /// Opens a regular file and makes sure that it is the one that was seen.
@@ -132,7 +136,10 @@ impl Tree for Directory {
     }
 
     fn walk(&self, path: &[u8]) -> Result<Entries, ContextError> {
-        self.walks.get(path, || walk::walk(self.folder.as_fd(), path, self.filter.as_deref()))
+        self.walks.get(path, || {
+            let scope = Scope { root: self.folder.as_fd(), filter: self.filter.as_deref(), index: &self.index };
+            walk::walk(&scope, path)
+        })
     }
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>, ContextError> {
@@ -140,7 +147,7 @@ impl Tree for Directory {
     }
 
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, ContextError> {
-        match (&entry.kind, self.index.get(&entry.identity)) {
+        match (&entry.kind, self.known(entry)) {
             (Kind::Directory | Kind::File { .. }, Some(Known { has_xattrs: true, .. })) => {
                 let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
                 let file = self.open_as(entry, flags)?;
@@ -182,7 +189,7 @@ impl Tree for Directory {
 #[derive(Debug)]
 struct SteadyFile {
     file: File,
-    path: Vec<u8>,
+    path: Arc<[u8]>,
     before: Identity,
     rest: u64,
 }

@@ -10,6 +10,7 @@
 //! ```
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Mutex, PoisonError,
@@ -41,19 +42,26 @@ pub(super) struct Known {
 /// The index of one context.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// From earlier builds, ordered, and whether it was asked for in this one.
-    earlier: Vec<(Identity, Known, AtomicBool)>,
+    earlier: Earlier,
     fresh: Mutex<HashMap<Identity, Known>>,
     /// When the context was opened; nothing was looked at before.
     started: (i64, u32),
 }
 
+/// What earlier builds left, as it is in the file: most of a build's work here is to find records, not to read them.
+#[derive(Debug, Default)]
+struct Earlier {
+    bytes: Vec<u8>,
+    /// For each record, whether it was asked for in this build.
+    seen: Vec<AtomicBool>,
+}
+
 impl Index {
     /// An index that starts with what `bytes` hold, which is nothing if they are damaged. To be made before the
     /// first look at a file.
-    pub(super) fn new(bytes: Option<&[u8]>) -> Self {
+    pub(super) fn new(bytes: Option<Vec<u8>>) -> Self {
         let earlier = bytes.and_then(|bytes| {
-            let decoded = decode(bytes);
+            let decoded = Earlier::decode(bytes);
             if decoded.is_none() {
                 tracing::warn!("ignoring an unreadable index of a build context");
             }
@@ -66,11 +74,15 @@ impl Index {
 
     /// What is known of this version.
     pub(super) fn get(&self, identity: &Identity) -> Option<Known> {
+        self.get_near(identity, &mut 0)
+    }
+
+    /// What is known of this version. `near` is for a walk to keep: files that were made one after the other mostly
+    /// have records one after the other.
+    pub(super) fn get_near(&self, identity: &Identity, near: &mut usize) -> Option<Known> {
         let identity = &key(identity);
-        if let Ok(place) = self.earlier.binary_search_by(|(earlier, ..)| earlier.cmp(identity)) {
-            let (_, known, seen) = &self.earlier[place];
-            seen.store(true, Ordering::Relaxed);
-            return Some(*known);
+        if let Some(known) = self.earlier.get(identity, near) {
+            return Some(known);
         }
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
     }
@@ -83,26 +95,72 @@ impl Index {
     /// The index for the next build; `None` if it would be the same.
     pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: HashMap<(u64, u64), (Identity, Known)> = HashMap::new();
-        let seen = self.earlier.iter().filter(|(.., seen)| seen.load(Ordering::Relaxed)).count() + fresh.len();
-        let keep_unseen = self.earlier.len() + fresh.len() <= seen * 2 + UNSEEN;
-        for (identity, known, seen) in &self.earlier {
-            if keep_unseen || seen.load(Ordering::Relaxed) {
-                all.insert((identity.device, identity.inode), (*identity, *known));
-            }
-        }
-        let kept = all.len();
-        let mut learnt = 0;
-        for (identity, known) in fresh.iter().filter(|(identity, _)| identity.ctime < self.started) {
-            all.insert((identity.device, identity.inode), (*identity, *known));
-            learnt += 1;
-        }
-        if learnt == 0 && kept == self.earlier.len() {
+        let mut learnt: Vec<_> = fresh.iter().filter(|(identity, _)| identity.ctime < self.started).collect();
+        let earlier = self.earlier.seen.len();
+        let seen = self.earlier.seen.iter().filter(|seen| seen.load(Ordering::Relaxed)).count();
+        let keep_unseen = earlier + fresh.len() <= (seen + fresh.len()) * 2 + UNSEEN;
+        if learnt.is_empty() && (keep_unseen || seen == earlier) {
             return None;
         }
-        let mut all: Vec<_> = all.into_values().collect();
-        all.sort_unstable_by_key(|(identity, _)| *identity);
-        Some(encode(&all))
+        // Of one file, the latest version.
+        learnt.sort_unstable_by_key(|(identity, _)| (identity.device, identity.inode, Reverse(identity.ctime)));
+        learnt.dedup_by_key(|(identity, _)| (identity.device, identity.inode));
+        let mut bytes = Vec::with_capacity(MAGIC.len() + (earlier + learnt.len()) * RECORD + 32);
+        bytes.extend_from_slice(MAGIC);
+        let mut learnt = learnt.into_iter().peekable();
+        for (record, seen) in self.earlier.records().iter().zip(&self.earlier.seen) {
+            let place = place_of(record);
+            while let Some((identity, known)) = learnt.next_if(|(next, _)| (next.device, next.inode) < place) {
+                append(&mut bytes, identity, known);
+            }
+            match learnt.next_if(|(next, _)| (next.device, next.inode) == place) {
+                Some((identity, known)) => append(&mut bytes, identity, known),
+                None if keep_unseen || seen.load(Ordering::Relaxed) => bytes.extend_from_slice(record),
+                None => {}
+            }
+        }
+        learnt.for_each(|(identity, known)| append(&mut bytes, identity, known));
+        let digest = Digest::of(&bytes);
+        bytes.extend_from_slice(digest.as_bytes());
+        Some(bytes)
+    }
+}
+
+impl Earlier {
+    /// `None` if the bytes are damaged.
+    fn decode(bytes: Vec<u8>) -> Option<Self> {
+        let (body, digest) = bytes.split_last_chunk::<32>()?;
+        if Digest::of(body).as_bytes() != digest {
+            return None;
+        }
+        let (records, rest) = body.strip_prefix(MAGIC)?.as_chunks::<RECORD>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let seen = records.iter().map(|_| AtomicBool::new(false)).collect();
+        Some(Self { bytes, seen })
+    }
+
+    fn records(&self) -> &[[u8; RECORD]] {
+        let records = self.bytes.get(MAGIC.len()..).unwrap_or_default().as_chunks().0;
+        // The digest at the end is shorter than a record.
+        &records[..self.seen.len()]
+    }
+
+    fn get(&self, identity: &Identity, near: &mut usize) -> Option<Known> {
+        let records = self.records();
+        // There is at most one record of a file.
+        let wanted = (identity.device, identity.inode);
+        let place = match records.get(*near + 1) {
+            Some(next) if place_of(next) == wanted => *near + 1,
+            _ => records.binary_search_by(|record| place_of(record).cmp(&wanted)).ok()?,
+        };
+        *near = place;
+        let (found, known) = record_of(&records[place]);
+        (found == *identity).then(|| {
+            self.seen[place].store(true, Ordering::Relaxed);
+            known
+        })
     }
 }
 
@@ -113,54 +171,45 @@ fn key(identity: &Identity) -> Identity {
 
 const RECORD: usize = 8 * 3 + 12 * 2 + 1 + 32;
 
-fn encode(all: &[(Identity, Known)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + all.len() * RECORD + 32);
-    bytes.extend_from_slice(MAGIC);
-    for (identity, known) in all {
-        for number in [identity.device, identity.inode, identity.size] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        for (seconds, nanoseconds) in [identity.mtime, identity.ctime] {
-            bytes.extend_from_slice(&seconds.to_le_bytes());
-            bytes.extend_from_slice(&nanoseconds.to_le_bytes());
-        }
-        bytes.push(known.has_xattrs.into());
-        bytes.extend_from_slice(known.digest.as_bytes());
+fn append(bytes: &mut Vec<u8>, identity: &Identity, known: &Known) {
+    for number in [identity.device, identity.inode, identity.size] {
+        bytes.extend_from_slice(&number.to_le_bytes());
     }
-    let digest = Digest::of(&bytes);
-    bytes.extend_from_slice(digest.as_bytes());
-    bytes
+    for (seconds, nanoseconds) in [identity.mtime, identity.ctime] {
+        bytes.extend_from_slice(&seconds.to_le_bytes());
+        bytes.extend_from_slice(&nanoseconds.to_le_bytes());
+    }
+    bytes.push(known.has_xattrs.into());
+    bytes.extend_from_slice(known.digest.as_bytes());
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<(Identity, Known, AtomicBool)>> {
-    let (body, digest) = bytes.split_last_chunk::<32>()?;
-    if Digest::of(body).as_bytes() != digest {
-        return None;
-    }
-    let (records, rest) = body.strip_prefix(MAGIC)?.as_chunks::<RECORD>();
-    rest.is_empty().then(|| records.iter().map(record).collect())?
-}
-
-fn record(record: &[u8; RECORD]) -> Option<(Identity, Known, AtomicBool)> {
+/// Device and inode of a record, by which they are ordered.
+fn place_of(record: &[u8; RECORD]) -> (u64, u64) {
     let mut rest = record.as_slice();
-    let time = |rest: &mut &[u8]| Some((i64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?)));
-    let identity = Identity {
-        device: u64::from_le_bytes(take(&mut rest)?),
-        inode: u64::from_le_bytes(take(&mut rest)?),
-        links: 0,
-        size: u64::from_le_bytes(take(&mut rest)?),
-        mtime: time(&mut rest)?,
-        ctime: time(&mut rest)?,
-    };
-    let [flags] = take(&mut rest)?;
-    let digest = blake3::Hash::from_bytes(take(&mut rest)?).into();
-    Some((identity, Known { digest, has_xattrs: flags != 0 }, AtomicBool::new(false)))
+    (u64::from_le_bytes(take(&mut rest)), u64::from_le_bytes(take(&mut rest)))
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = rest.split_first_chunk::<N>()?;
-    *rest = tail;
-    Some(*head)
+fn record_of(record: &[u8; RECORD]) -> (Identity, Known) {
+    let mut rest = record.as_slice();
+    let time = |rest: &mut &[u8]| (i64::from_le_bytes(take(rest)), u32::from_le_bytes(take(rest)));
+    let identity = Identity {
+        device: u64::from_le_bytes(take(&mut rest)),
+        inode: u64::from_le_bytes(take(&mut rest)),
+        links: 0,
+        size: u64::from_le_bytes(take(&mut rest)),
+        mtime: time(&mut rest),
+        ctime: time(&mut rest),
+    };
+    let [flags] = take(&mut rest);
+    let digest = blake3::Hash::from_bytes(take(&mut rest)).into();
+    (identity, Known { digest, has_xattrs: flags != 0 })
+}
+
+/// The next bytes of a record, which is as long as all its fields.
+fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    let (taken, after) = rest.split_first_chunk().expect("a record holds all fields");
+    *rest = after;
+    *taken
 }
 
 #[cfg(test)]
@@ -183,16 +232,26 @@ mod tests {
         index.insert(&identity(1, 100), known("ab"));
         assert_eq!(index.get(&identity(1, 100)), Some(known("ab")));
         let bytes = index.to_bytes().unwrap();
-        let next = Index::new(Some(&bytes));
+        let next = Index::new(Some(bytes));
         assert_eq!(next.get(&identity(1, 100)), Some(known("ab")));
         assert_eq!(next.get(&identity(2, 100)), Some(known("b")));
         assert_eq!(next.get(&identity(2, 101)), None);
         assert_eq!(next.to_bytes(), None, "nothing new");
         next.insert(&identity(2, 101), known("c"));
-        let last = Index::new(next.to_bytes().as_deref());
+        let last = Index::new(next.to_bytes());
         assert_eq!(last.get(&identity(2, 100)), None);
         assert_eq!(last.get(&identity(2, 101)), Some(known("c")));
-        assert_eq!(last.earlier.len(), 2);
+        assert_eq!(last.earlier.seen.len(), 2);
+        // Wherever they belong among the others.
+        for inode in [9, 0, 3] {
+            last.insert(&identity(inode, 100), known("d"));
+        }
+        let after = Index::new(last.to_bytes());
+        for inode in [0, 1, 3, 9] {
+            assert!(after.get(&identity(inode, 100)).is_some(), "{inode}");
+        }
+        assert_eq!(after.get(&identity(2, 101)), Some(known("c")));
+        assert_eq!(after.get(&identity(4, 100)), None);
     }
 
     #[test]
@@ -209,7 +268,7 @@ mod tests {
             let identity = Identity { ctime, ..identity(inode, 0) };
             index.insert(&identity, known("a"));
             assert!(index.get(&identity).is_some());
-            let next = Index::new(index.to_bytes().as_deref());
+            let next = Index::new(index.to_bytes());
             assert_eq!(next.get(&identity).is_some(), remembered, "{age} ms old");
         }
     }
@@ -222,8 +281,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert!(decode(&damaged).is_none(), "altered at {at}");
-            assert!(decode(&bytes[..at]).is_none(), "cut to {at}");
+            assert!(Earlier::decode(damaged).is_none(), "altered at {at}");
+            assert!(Earlier::decode(bytes[..at].to_vec()).is_none(), "cut to {at}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Read, sync::Arc};
 
-use hypr_squash::{Overlay, Reader, Xattrs, overlay::Node};
+use hypr_squash::{Metadata, Overlay, Reader, Xattrs, overlay::Node};
 use rayon::prelude::*;
 
 use super::{
@@ -58,7 +58,7 @@ impl Tree for Layers {
         match &self.filter {
             // Whether a directory that is left out is there depends on what is in it.
             Some(filter) if !path.is_empty() && filter.excludes(path) => Ok(self.walk(path)?.get(path).cloned()),
-            _ => self.node(path)?.map(|node| entry(path.to_vec(), &node)).transpose(),
+            _ => self.node(path)?.map(|node| entry(path, &node)).transpose(),
         }
     }
 
@@ -113,13 +113,13 @@ impl Iterator for Steps {
             }
             Err(source) => return Some(Err(error(&path, source))),
         }
-        Some(entry(path, &node))
+        Some(entry(&path, &node))
     }
 }
 
-fn entry(path: Vec<u8>, node: &Node) -> Result<Entry, ContextError> {
-    let metadata = node.metadata().map_err(|source| error(&path, source))?;
-    let kind = node.kind().map_err(|source| error(&path, source))?;
+fn entry(path: &[u8], node: &Node) -> Result<Entry, ContextError> {
+    let metadata = node.metadata().map_err(|source| error(path, source))?;
+    let kind = node.kind().map_err(|source| error(path, source))?;
     let identity = Identity {
         device: node.layer().unwrap_or_default() as u64,
         inode: node.inode().map_or(0, |inode| inode.inode_number().into()),
@@ -128,7 +128,8 @@ fn entry(path: Vec<u8>, node: &Node) -> Result<Entry, ContextError> {
         mtime: (metadata.mtime, 0),
         ctime: (0, 0),
     };
-    Ok(Entry { path, kind, mode: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime: metadata.mtime, identity })
+    let Metadata { mode, uid, gid, mtime, .. } = metadata;
+    Ok(Entry { path: path.into(), kind, mode, uid, gid, mtime, identity, known: None })
 }
 
 fn error(path: &[u8], source: hypr_squash::Error) -> ContextError {

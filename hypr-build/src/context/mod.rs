@@ -27,7 +27,7 @@ use hypr_squash::Kind;
 
 use self::directory::Directory;
 pub(crate) use self::{
-    contents::{Item, contents},
+    contents::{Contents, contents},
     layers::Layers,
     select::{Source, clean, resolve, select},
     stream::{MAX_DOCKERFILE, Streamed, receive},

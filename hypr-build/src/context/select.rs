@@ -102,12 +102,12 @@ fn matches(tree: &dyn Tree, pattern: &str) -> Result<Vec<Vec<u8>>, ContextError>
     let depth = parts.len() - first;
     let mut found = Vec::new();
     for entry in tree.walk(&base.path)?.iter() {
-        let relative = entry.path.strip_prefix(base.path.as_slice()).unwrap_or_default();
+        let relative = entry.path.strip_prefix(&*base.path).unwrap_or_default();
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         // No wildcard matches a separator.
         let is_as_deep = relative.iter().filter(|byte| **byte == b'/').count() + 1 == depth;
         if is_as_deep && !relative.is_empty() && glob.matches(relative) {
-            found.push(entry.path.clone());
+            found.push(entry.path.to_vec());
         }
     }
     Ok(found)

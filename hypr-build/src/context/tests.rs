@@ -493,7 +493,7 @@ fn contents_of_a_source_are_what_is_not_excluded() -> Result {
     let relative = |pattern: &str, filter: Option<&dyn Filter>| -> Result<Vec<String>> {
         let sources = select(&tree, &[pattern])?;
         let items = contents(&tree, &sources[0], filter)?;
-        Ok(items.iter().map(|item| String::from_utf8_lossy(&item.relative).into_owned()).collect())
+        Ok(items.iter().map(|(relative, _)| String::from_utf8_lossy(relative).into_owned()).collect())
     };
     let all = ["", "a", "sub", "sub/b", "sub/c"];
     assert_eq!(relative("dir", None)?, all);

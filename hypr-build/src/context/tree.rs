@@ -10,7 +10,7 @@ use std::{
 
 use hypr_squash::{Kind, Metadata, Reader, Xattrs};
 
-use super::ContextError;
+use super::{ContextError, index::Known};
 use crate::Digest;
 
 /// A tree of files to copy from.
@@ -66,7 +66,7 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Where it is in the tree.
-    pub(crate) path: Vec<u8>,
+    pub(crate) path: Arc<[u8]>,
     /// What it is; never a socket.
     pub(crate) kind: Kind,
     /// Permission bits, `0o0000` to `0o7777`.
@@ -79,6 +79,8 @@ pub(crate) struct Entry {
     pub(crate) mtime: i64,
     /// What tells one version of a file from another.
     pub(super) identity: Identity,
+    /// What the index of the context had on this version when it was seen in a walk.
+    pub(super) known: Option<Known>,
 }
 
 /// The numbers by which a tree knows one version of a file.
@@ -123,16 +125,16 @@ impl Entry {
 /// A part of a walked tree; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries {
-    all: Arc<[Entry]>,
+    all: Arc<Vec<Entry>>,
     range: Range<usize>,
 }
 
 impl Entries {
     /// All of `entries`, which are in order.
-    pub(super) fn new(entries: Vec<Entry>) -> Self {
+    pub(crate) fn new(entries: Vec<Entry>) -> Self {
         debug_assert!(entries.is_sorted_by(|a, b| compare(&a.path, &b.path).is_lt()));
         let range = 0..entries.len();
-        Self { all: entries.into(), range }
+        Self { all: Arc::new(entries), range }
     }
 
     /// The entry at `path`.
@@ -183,13 +185,14 @@ mod tests {
 
     fn entry(path: &str) -> Entry {
         Entry {
-            path: path.into(),
+            path: path.as_bytes().into(),
             kind: Kind::Directory,
             mode: 0o755,
             uid: 0,
             gid: 0,
             mtime: 0,
             identity: Identity::default(),
+            known: None,
         }
     }
 

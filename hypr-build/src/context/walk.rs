@@ -13,15 +13,11 @@ use std::{
 use hypr_squash::{Kind, Special};
 use rayon::prelude::*;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, OFlags, Stat},
+    fs::{AtFlags, FileType, OFlags, RawDir, Stat},
     io::Errno,
 };
 
-use super::{
-    ContextError, Entry, beneath,
-    error::text,
-    tree::{Identity, join},
-};
+use super::{ContextError, Entry, beneath, error::text, index::Index, tree::Identity};
 
 /// What a walk leaves out.
 pub(crate) trait Filter: Send + Sync + fmt::Debug {
@@ -34,6 +30,18 @@ pub(crate) trait Filter: Send + Sync + fmt::Debug {
 
 /// Entries of one folder that are looked at in one go.
 const PIECE: usize = 256;
+
+/// Bytes of names that the kernel is asked for at once.
+const READ_AT_ONCE: usize = 1 << 15;
+
+/// What is walked, and what is asked on the way.
+pub(super) struct Scope<'a> {
+    pub(super) root: BorrowedFd<'a>,
+    /// What is left out.
+    pub(super) filter: Option<&'a dyn Filter>,
+    /// What is known of files.
+    pub(super) index: &'a Index,
+}
 
 /// One name in a folder.
 struct Child {
@@ -75,13 +83,14 @@ pub(super) fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<Entry>, C
         }
     };
     match rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => entry(folder, &name, path.to_vec(), &stat),
+        Ok(stat) => entry(folder, &name, path, &stat),
         Err(error) => missing(error),
     }
 }
 
-/// The entry at `path` and everything beneath it that `filter` does not leave out, in order.
-pub(super) fn walk(root: BorrowedFd<'_>, path: &[u8], filter: Option<&dyn Filter>) -> Result<Vec<Entry>, ContextError> {
+/// The entry at `path` and everything beneath it that is not left out, in order.
+pub(super) fn walk(scope: &Scope<'_>, path: &[u8]) -> Result<Vec<Entry>, ContextError> {
+    let Scope { root, filter, .. } = *scope;
     let Some(top) = look(root, path)? else { return Ok(Vec::new()) };
     let only_as_parent = !path.is_empty() && filter.is_some_and(|filter| filter.excludes(path));
     let is_directory = top.is_directory();
@@ -94,7 +103,7 @@ pub(super) fn walk(root: BorrowedFd<'_>, path: &[u8], filter: Option<&dyn Filter
     while !level.is_empty() {
         let lists: Vec<Vec<Child>> = level
             .par_iter()
-            .map(|(listing, place)| list(root, &listings[*listing][*place].entry.path, filter))
+            .map(|(listing, place)| list(scope, &listings[*listing][*place].entry.path))
             .collect::<Result<_, _>>()?;
         let mut next = Vec::new();
         for ((listing, place), children) in level.into_iter().zip(lists) {
@@ -133,42 +142,104 @@ fn flatten(listings: Vec<Vec<Child>>) -> Vec<Entry> {
     entries
 }
 
+/// The names in a folder, each with the zero that ends it, in one piece of memory.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    /// Where each begins, and what the folder says it is.
+    starts: Vec<(usize, FileType)>,
+}
+
+impl Names {
+    /// Reads them in order.
+    fn read(folder: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let mut buffer = Vec::with_capacity(READ_AT_ONCE);
+        let mut reader = RawDir::new(folder, buffer.spare_capacity_mut());
+        let mut names = Self::default();
+        while let Some(entry) = reader.next() {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.starts.push((names.bytes.len(), entry.file_type()));
+                names.bytes.extend_from_slice(entry.file_name().to_bytes_with_nul());
+            }
+        }
+        let Self { bytes, starts } = &mut names;
+        starts.sort_unstable_by(|(a, _), (b, _)| Self::at(bytes, *a).cmp(Self::at(bytes, *b)));
+        Ok(names)
+    }
+
+    fn at(bytes: &[u8], start: usize) -> &CStr {
+        CStr::from_bytes_until_nul(&bytes[start..]).unwrap_or_default()
+    }
+}
+
 /// What is in one folder, by name.
-fn list(root: BorrowedFd<'_>, path: &[u8], filter: Option<&dyn Filter>) -> Result<Vec<Child>, ContextError> {
-    let folder = match beneath::open(root, path, OFlags::RDONLY | OFlags::DIRECTORY) {
+fn list(scope: &Scope<'_>, path: &[u8]) -> Result<Vec<Child>, ContextError> {
+    let folder = match beneath::open(scope.root, path, OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(folder) => folder,
         // Gone since its parent was read.
         Err(Errno::NOENT) => return Ok(Vec::new()),
         Err(Errno::LOOP | Errno::NOTDIR) => return Err(ContextError::Changed { path: text(path) }),
         Err(error) => return Err(ContextError::io("read", path, error)),
     };
-    let mut names: Vec<(CString, FileType)> = Vec::new();
-    let mut folder = Dir::new(folder).map_err(|error| ContextError::io("read", path, error))?;
-    for entry in &mut folder {
-        let entry = entry.map_err(|error| ContextError::io("read", path, error))?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push((entry.file_name().to_owned(), entry.file_type()));
+    let folder = folder.as_fd();
+    let names = Names::read(folder).map_err(|error| ContextError::io("read", path, error))?;
+    let place = || {
+        let path = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
+        Place { path, near: 0 }
+    };
+    let look = |place: &mut Place, (start, kind): &(usize, FileType)| {
+        child(scope, folder, place, Names::at(&names.bytes, *start), *kind).transpose()
+    };
+    if names.starts.len() <= PIECE {
+        let mut place = place();
+        let mut children = Vec::with_capacity(names.starts.len());
+        for name in &names.starts {
+            children.extend(look(&mut place, name).transpose()?);
         }
-    }
-    names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let folder = folder.fd().map_err(|error| ContextError::io("read", path, error))?;
-    let look = |(name, kind): &(CString, FileType)| child(folder, path, name, *kind, filter).transpose();
-    if names.len() <= PIECE {
-        names.iter().filter_map(look).collect()
+        Ok(children)
     } else {
-        names.par_iter().with_min_len(PIECE).filter_map(look).collect()
+        let children = names.starts.par_iter().with_min_len(PIECE).map_init(place, look);
+        children.filter_map(|child| child).collect()
     }
 }
 
+/// Where a thread is in a folder.
+struct Place {
+    /// What all paths in the folder begin with.
+    path: Vec<u8>,
+    /// Where the index had the last file.
+    near: usize,
+}
+
+/// Looks at `name`. The path of `place` is afterwards as it was before.
 fn child(
+    scope: &Scope<'_>,
     folder: BorrowedFd<'_>,
-    parent: &[u8],
+    place: &mut Place,
     name: &CStr,
     kind: FileType,
-    filter: Option<&dyn Filter>,
 ) -> Result<Option<Child>, ContextError> {
-    let path = join(parent, name.to_bytes());
-    let excluded = filter.is_some_and(|filter| filter.excludes(&path));
+    let Place { path, near } = place;
+    let length = path.len();
+    path.extend_from_slice(name.to_bytes());
+    let child = child_at(scope, folder, path, name, kind);
+    path.truncate(length);
+    let mut child = child?;
+    if let Some(Child { entry, .. }) = &mut child {
+        entry.known = scope.index.get_near(&entry.identity, near);
+    }
+    Ok(child)
+}
+
+fn child_at(
+    scope: &Scope<'_>,
+    folder: BorrowedFd<'_>,
+    path: &[u8],
+    name: &CStr,
+    kind: FileType,
+) -> Result<Option<Child>, ContextError> {
+    let excluded = scope.filter.is_some_and(|filter| filter.excludes(path));
     // What is left out and no folder need not be looked at.
     if excluded && !matches!(kind, FileType::Directory | FileType::Unknown) {
         return Ok(None);
@@ -176,11 +247,11 @@ fn child(
     let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(ContextError::io("look at", &path, error)),
+        Err(error) => return Err(ContextError::io("look at", path, error)),
     };
     if excluded {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if !(is_directory && filter.is_some_and(|filter| filter.reaches_into(&path))) {
+        if !(is_directory && scope.filter.is_some_and(|filter| filter.reaches_into(path))) {
             return Ok(None);
         }
     }
@@ -189,7 +260,7 @@ fn child(
 }
 
 /// `None` for a socket, which means nothing outside the process that made it.
-fn entry(folder: BorrowedFd<'_>, name: &CStr, path: Vec<u8>, stat: &Stat) -> Result<Option<Entry>, ContextError> {
+fn entry(folder: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat) -> Result<Option<Entry>, ContextError> {
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -198,12 +269,12 @@ fn entry(folder: BorrowedFd<'_>, name: &CStr, path: Vec<u8>, stat: &Stat) -> Res
         FileType::Symlink => match rustix::fs::readlinkat(folder, name, Vec::new()) {
             Ok(target) => Kind::Symlink { target: target.into_bytes() },
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::INVAL) => return Err(ContextError::Changed { path: text(&path) }),
-            Err(error) => return Err(ContextError::io("read the link", &path, error)),
+            Err(Errno::INVAL) => return Err(ContextError::Changed { path: text(path) }),
+            Err(error) => return Err(ContextError::io("read the link", path, error)),
         },
         FileType::Fifo => Kind::Special(Special::Fifo),
         FileType::CharacterDevice => match device() {
-            (0, 0) => return Err(ContextError::Whiteout { path: text(&path) }),
+            (0, 0) => return Err(ContextError::Whiteout { path: text(path) }),
             (major, minor) => Kind::Special(Special::CharDevice { major, minor }),
         },
         FileType::BlockDevice => {
@@ -213,13 +284,14 @@ fn entry(folder: BorrowedFd<'_>, name: &CStr, path: Vec<u8>, stat: &Stat) -> Res
         FileType::Socket | FileType::Unknown => return Ok(None),
     };
     Ok(Some(Entry {
-        path,
+        path: path.into(),
         kind,
         mode: u16::try_from(stat.st_mode & 0o7777).expect("twelve bits fit"),
         uid: 0,
         gid: 0,
         mtime: stat.st_mtime,
         identity: identity(stat),
+        known: None,
     }))
 }
 

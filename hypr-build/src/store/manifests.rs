@@ -263,6 +263,12 @@ impl Store {
         let encode = |source| StoreError::Encode { path: path.to_owned(), source };
         let mut bytes = serde_json::to_vec_pretty(manifest).map_err(encode)?;
         bytes.push(b'\n');
+        if let Some(folder) = path.parent()
+            && fs::read(path).is_ok_and(|present| present == bytes)
+        {
+            // Whoever wrote it may have been killed before its name was durable.
+            return sync_folder(folder);
+        }
         let pending = self.pending_file()?;
         pending.file().write_all(&bytes).map_err(|error| StoreError::io("write", path, error))?;
         pending.sync()?;

@@ -32,7 +32,7 @@ impl Solver {
         &self,
         tree: Arc<dyn Tree>,
         patterns: Vec<String>,
-    ) -> Result<BTreeMap<Vec<u8>, Unpacked>, StepError> {
+    ) -> Result<BTreeMap<Arc<[u8]>, Unpacked>, StepError> {
         let source = tree.clone();
         let found = self
             .work(move || {

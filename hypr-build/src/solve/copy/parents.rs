@@ -10,7 +10,7 @@ use super::{
     super::error::StepError,
     place::{Meeting, Placing},
 };
-use crate::context::{self, BadPattern, ContextError, Entry, Filter, Ignore, Item, Tree};
+use crate::context::{self, BadPattern, Contents, ContextError, Entries, Entry, Filter, Ignore, Tree};
 
 impl Placing<'_> {
     pub(super) fn with_parents(&mut self, tree: &Arc<dyn Tree>, source: &str, target: &[u8]) -> Result<(), StepError> {
@@ -40,7 +40,8 @@ impl Placing<'_> {
             let exclude = self.placement.exclude();
             let items = selected(&entries, &base.entry.path, include.as_ref(), exclude);
             has_matched |= items.len() > 1;
-            self.entries(tree, Meeting::Source, items, target)?;
+            let contents = Contents::new(Entries::new(items), &base.entry.path);
+            self.entries(tree, Meeting::Source, &contents, target)?;
         }
         match (has_matched, is_pattern || pattern.is_empty()) {
             (true, _) => {}
@@ -53,30 +54,29 @@ impl Placing<'_> {
 }
 
 /// What is below `base` and matches, with the directories above it, `base` first.
-fn selected(entries: &[Entry], base: &[u8], include: Option<&Ignore>, exclude: Option<&dyn Filter>) -> Vec<Item> {
+fn selected(entries: &[Entry], base: &[u8], include: Option<&Ignore>, exclude: Option<&dyn Filter>) -> Vec<Entry> {
     let mut items = Vec::new();
     // The directories on the way to the present entry, and how many of them are selected already.
-    let mut open: Vec<Item> = Vec::new();
+    let mut open: Vec<&Entry> = Vec::new();
     let mut selected = 0;
     for entry in entries {
-        let relative = entry.path.strip_prefix(base).unwrap_or(&entry.path);
-        let relative = relative.strip_prefix(b"/").unwrap_or(relative).to_vec();
-        while open.last().is_some_and(|above| !is_in(&relative, &above.relative)) {
+        while open.last().is_some_and(|above| !is_in(&entry.path, &above.path)) {
             open.pop();
         }
         selected = selected.min(open.len());
+        let relative = entry.path.strip_prefix(base).unwrap_or(&entry.path);
+        let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         let is_wanted = relative.is_empty()
-            || include.is_none_or(|include| include.excludes(&relative))
-                && !exclude.is_some_and(|exclude| exclude.excludes(&relative));
-        let item = Item { relative, entry: entry.clone() };
+            || include.is_none_or(|include| include.excludes(relative))
+                && !exclude.is_some_and(|exclude| exclude.excludes(relative));
         if is_wanted {
-            items.extend(open[selected..].iter().cloned());
+            items.extend(open[selected..].iter().map(|&above| above.clone()));
             selected = open.len();
-            items.push(item.clone());
+            items.push(entry.clone());
         }
         if entry.is_directory() {
             selected += usize::from(is_wanted);
-            open.push(item);
+            open.push(entry);
         }
     }
     items

@@ -17,7 +17,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    context::{self, ContextError, Filter, Ignore, Item, Tree},
+    context::{self, Contents, ContextError, Filter, Ignore, Tree},
     digest::Digest,
     plan::Mode,
     remote::RemoteError,
@@ -41,7 +41,7 @@ pub(in super::super) struct Placement {
     /// Sources that were fetched, by how they are written.
     pub(super) remotes: BTreeMap<String, Remote>,
     /// Archives among the sources by their path, and the trees they hold.
-    pub(super) unpacked: BTreeMap<Vec<u8>, Unpacked>,
+    pub(super) unpacked: BTreeMap<Arc<[u8]>, Unpacked>,
 }
 
 /// What a placement came to.
@@ -221,8 +221,8 @@ impl Placing<'_> {
         let entry = &source.entry;
         if !entry.is_directory() {
             let target = self.file_target(target, source.name(), is_directory)?;
-            let items = context::contents(&**tree, source, self.placement.exclude())?;
-            return self.entries(tree, Meeting::Source, items, &target);
+            let contents = context::contents(&**tree, source, self.placement.exclude())?;
+            return self.entries(tree, Meeting::Source, &contents, &target);
         }
         match self.placement.whole {
             true => self.parents(target)?,
@@ -230,8 +230,8 @@ impl Placing<'_> {
             // missing. Nothing of the source's own permissions and times is taken over.
             false => self.directory(target)?,
         }
-        let items = context::contents(&**tree, source, self.placement.exclude())?;
-        self.entries(tree, Meeting::Source, items, target)
+        let contents = context::contents(&**tree, source, self.placement.exclude())?;
+        self.entries(tree, Meeting::Source, &contents, target)
     }
 
     /// Unpacks over what is there: what the archive holds takes its place, with the archive's modes and times whatever
@@ -241,7 +241,7 @@ impl Placing<'_> {
         self.directory(target)?;
         self.replaces = true;
         // Where each directory of the archive came to be.
-        let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::from([(Vec::new(), target.to_vec())]);
+        let mut places: HashMap<Arc<[u8]>, Vec<u8>> = HashMap::from([(Arc::default(), target.to_vec())]);
         for entry in archive.tree.walk(b"")?.iter() {
             let (parent, name) = match entry.path.iter().rposition(|&byte| byte == b'/') {
                 Some(end) => (&entry.path[..end], &entry.path[end + 1..]),
@@ -263,8 +263,7 @@ impl Placing<'_> {
                 }
                 places.insert(entry.path.clone(), path.clone());
             }
-            let item = Item { relative: Vec::new(), entry: entry.clone() };
-            self.entries(&archive.tree, Meeting::Archive, vec![item], &path)?;
+            self.entries(&archive.tree, Meeting::Archive, &Contents::single(entry.clone()), &path)?;
         }
         self.replaces = self.placement.link;
         Ok(())
@@ -275,15 +274,15 @@ impl Placing<'_> {
         &mut self,
         tree: &Arc<dyn Tree>,
         meeting: Meeting,
-        items: Vec<Item>,
+        contents: &Contents,
         target: &[u8],
     ) -> Result<(), StepError> {
         let files: Vec<&context::Entry> =
-            items.iter().map(|item| &item.entry).filter(|entry| entry.file_size().is_some()).collect();
+            contents.iter().map(|(_, entry)| entry).filter(|entry| entry.file_size().is_some()).collect();
         let digests = tree.digests(&files)?;
         let number = self.number(tree);
         let mut digests = digests.into_iter();
-        for Item { relative, entry } in &items {
+        for (relative, entry) in contents.iter() {
             let path = join(target, relative);
             let content = match &entry.kind {
                 Kind::Directory => {
@@ -373,6 +372,9 @@ impl Placing<'_> {
 
     /// Before what is at `path` is replaced: further names of it keep the file, under the first of them.
     fn release_names(&mut self, path: &[u8]) {
+        if self.names.is_empty() {
+            return;
+        }
         let Some(names) = self.names.remove(path) else { return };
         let Some(old) = self.ground.arranged(path).cloned() else { return };
         let is_link = |name: &Vec<u8>| matches!(self.ground.arranged(name), Some(Entry { content: Content::HardLink(to), .. }) if to == path);
