@@ -20,6 +20,7 @@ mod refused;
 mod reproducible;
 mod run;
 mod sandbox;
+mod scale;
 mod sources;
 mod squashfs;
 mod ssh;
