@@ -1,7 +1,12 @@
 //! What the benchmarks measure: data like that of an image, made in memory and the same every time.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
 
+use hypr_build::{Layer, LayerId, Snapshot};
 use hypr_squash::{Error, Metadata, Options, Reader, Writer};
 
 /// Files of an image: many small ones, like sources, and a few big ones, like programs.
@@ -71,4 +76,20 @@ impl Files {
 /// An empty file without a name.
 pub fn temporary() -> File {
     tempfile::tempfile().expect("a temporary file")
+}
+
+/// A snapshot with the machine's busybox, which has to be static to run, as `/bin/true`, in a file of `folder`; `None` if it has none.
+///
+/// # Panics
+/// Panics when the file cannot be written.
+pub fn busybox(folder: &Path) -> Option<Snapshot> {
+    let program = fs::read("/bin/busybox").ok()?;
+    let path = folder.join("busybox.squashfs");
+    let file = File::create_new(&path).expect("a file of that name is new");
+    let mut writer = Writer::create(file, Options::default()).expect("an image can be begun");
+    let metadata = Metadata { mode: 0o755, ..Metadata::default() };
+    writer.add_file(b"bin/true", &metadata, &mut &program[..]).expect("a file can be packed");
+    let summary = writer.finish().expect("an image can be written");
+    let id = LayerId { file: summary.file_digest.into(), content: summary.content_digest.into(), size: summary.bytes };
+    Some(Snapshot::new(vec![Layer { id, path }]))
 }
