@@ -9,7 +9,7 @@
 //! packages installed here, so two machines measure different trees; in one run, all programs get the same. The tables
 //! go between two marks of `benches/README.md`.
 
-#![expect(clippy::print_stdout, reason = "a program for people")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 mod growth;
 mod measure;
@@ -70,14 +70,15 @@ fn main() -> Result<()> {
     let mut tables = Vec::new();
     if wanted("merge") || wanted("pack") {
         let layers = layers(&arguments, folder.path())?;
-        let tree = mount(&layers, folder.path())?;
+        let tree = folder.path().join("tree");
+        let mounts = mount(&layers, &tree)?;
         if wanted("merge") {
             tables.push(merge(&arguments, folder.path(), &layers, &tree)?);
         }
         if wanted("pack") {
             tables.push(pack(&arguments, folder.path(), &tree)?);
         }
-        unmount(&layers, &tree)?;
+        drop(mounts);
         layers.iter().try_for_each(fs::remove_file)?;
     }
     if wanted("files") {
@@ -103,28 +104,42 @@ fn layers(arguments: &Arguments, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(layers)
 }
 
-/// Mounts the layers and an overlay of them; returns where the latter is.
-fn mount(layers: &[PathBuf], folder: &Path) -> Result<PathBuf> {
+/// Where something is mounted; unmounted again in the end, also when a program failed.
+#[derive(Default)]
+struct Mounts(Vec<PathBuf>);
+
+impl Mounts {
+    fn add(&mut self, arguments: &[&str], source: &Path, target: PathBuf) -> Result<()> {
+        fs::create_dir(&target)?;
+        measure::run(Command::new("mount").args(arguments).arg(source).arg(&target), None)?;
+        self.0.push(target);
+        Ok(())
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for target in self.0.drain(..).rev() {
+            let unmount = |flags: &[&str]| measure::run(Command::new("umount").args(flags).arg(&target), None);
+            if let Err(error) = unmount(&[]).or_else(|_| unmount(&["--lazy"])) {
+                eprintln!("cannot unmount {}: {error}", target.display());
+            }
+        }
+    }
+}
+
+/// Mounts the layers and an overlay of them on `tree`.
+fn mount(layers: &[PathBuf], tree: &Path) -> Result<Mounts> {
+    let mut mounts = Mounts::default();
     let mut lower = String::new();
     for layer in layers {
         let target = layer.with_extension("mounted");
-        fs::create_dir(&target)?;
-        measure::run(Command::new("mount").args(["-t", "squashfs", "-o", "loop,ro"]).arg(layer).arg(&target), None)?;
         lower = format!("{}:{lower}", target.display());
+        mounts.add(&["-t", "squashfs", "-o", "loop,ro"], layer, target)?;
     }
-    let tree = folder.join("tree");
-    fs::create_dir(&tree)?;
     let options = format!("ro,lowerdir={}", lower.trim_end_matches(':'));
-    measure::run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&tree), None)?;
-    Ok(tree)
-}
-
-fn unmount(layers: &[PathBuf], tree: &Path) -> Result<()> {
-    measure::run(Command::new("umount").arg(tree), None)?;
-    for layer in layers {
-        measure::run(Command::new("umount").arg(layer.with_extension("mounted")), None)?;
-    }
-    Ok(())
+    mounts.add(&["-t", "overlay", "-o", &options], Path::new("overlay"), tree.to_owned())?;
+    Ok(mounts)
 }
 
 fn merge(arguments: &Arguments, folder: &Path, layers: &[PathBuf], tree: &Path) -> Result<Table> {
