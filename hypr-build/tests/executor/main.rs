@@ -6,6 +6,7 @@ mod contract;
 mod layers;
 mod leaks;
 mod namespace;
+mod programs;
 mod run;
 mod unprivileged;
 mod vm;

@@ -16,9 +16,8 @@ use hypr_build::{
 };
 
 use crate::{
-    contract::ssh,
     layers::Workshop,
-    leaks,
+    leaks, programs,
     run::{Step, chain},
 };
 
@@ -46,8 +45,9 @@ fn run_as_user(ids: &str, filters: &[&str]) {
         fs::write(etc.join(name), text).unwrap();
     }
     fs::write(place.path().join("program"), "").unwrap();
-    let ask = place.path().join("ask");
-    ssh::compile(&ask);
+    for name in ["ask", "reach"] {
+        fs::write(place.path().join(name), programs::program(name)).unwrap();
+    }
     let temporary = place.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).unwrap();
@@ -63,7 +63,7 @@ fn run_as_user(ids: &str, filters: &[&str]) {
         // On machines where it runs slowly, tests wait for each other less.
         .args(["--test-threads", "2"])
         .env(LENT, ids)
-        .env(ssh::ASK, &ask)
+        .env(programs::DIRECTORY, place.path())
         .env("TMPDIR", &temporary)
         .env_remove("XDG_RUNTIME_DIR");
     let output = command.output().unwrap();

@@ -38,6 +38,11 @@ pub(crate) struct Bounds {
 
 /// Closes everything but system calls.
 pub(crate) fn close(bounds: Bounds) -> Result<Jail, Failure> {
+    // In this order: nobody may not say what programs of nobody's can never get.
+    for capability in CapabilitySet::all().iter() {
+        // Not all kernels know all of them, and who has none may not give them up.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
     let user = give_up_user()?;
     give_up_capabilities()?;
     rustix::thread::set_no_new_privs(true).context("give up privileges of programs")?;
@@ -76,10 +81,6 @@ fn give_up_user() -> Result<bool, Failure> {
 
 fn give_up_capabilities() -> Result<(), Failure> {
     let action = "give up capabilities";
-    for capability in CapabilitySet::all().iter() {
-        // Not all kernels know all of them, and who has none may not give them up.
-        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
-    }
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
     rustix::thread::set_capabilities(None, sets).context(action)

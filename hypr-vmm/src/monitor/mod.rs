@@ -55,6 +55,8 @@ pub fn main() -> ExitCode {
     // Whatever the program left open that the library is part of.
     // SAFETY: nothing has been opened here yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    // Else its name is the number of the descriptor that it was started from.
+    let _ = rustix::thread::set_name(c"hypr-monitor");
     let control = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(control) => UnixStream::from(control),
         Err(_) => return ExitCode::FAILURE,

@@ -85,6 +85,11 @@ impl VmExecutor {
         }
     }
 
+    /// The kernel of its machines.
+    pub fn kernel(&self) -> &GuestKernel {
+        &self.kernel
+    }
+
     /// Tells whether steps can run here, before the first one does.
     ///
     /// # Errors

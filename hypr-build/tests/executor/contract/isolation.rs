@@ -4,6 +4,7 @@ use hypr_build::executor::Executor;
 
 use crate::{
     layers::Workshop,
+    programs,
     run::{Recording, Step},
 };
 
@@ -55,6 +56,14 @@ pub(crate) async fn the_init_is_out_of_reach(executor: &dyn Executor, workshop: 
                   ls /proc/self/fd | tr '\\n' ' '; ls -d /proc/[0-9]* | wc -l";
     // Descriptor 3 is the directory that `ls` reads; the processes are the init, the shell, `ls` and `wc`.
     assert_eq!(shell(executor, workshop, script).await.text(), "0 1 2 3 4\n");
+}
+
+pub(crate) async fn nothing_of_the_sandboxs_own_is_within_reach(executor: &dyn Executor, workshop: &Workshop) {
+    let system = workshop.busybox_and(|layer| {
+        layer.file("bin/reach", 0o755, &programs::program("reach"));
+    });
+    let recording = Step::shell(&system, "reach && echo done").succeed(executor).await;
+    assert_eq!(recording.text(), "done\n", "{recording}");
 }
 
 pub(crate) async fn capabilities_and_filter_are_those_of_docker(executor: &dyn Executor, workshop: &Workshop) {

@@ -30,6 +30,7 @@ macro_rules! contract {
         $crate::contract! { $executor, isolation:
             there_is_no_network_but_loopback proc_and_sys_are_masked devices_are_those_of_a_container
             nodes_that_a_process_makes_open_no_device the_init_is_out_of_reach
+            nothing_of_the_sandboxs_own_is_within_reach
             capabilities_and_filter_are_those_of_docker hosts_are_the_sandboxs_own
             resolv_conf_may_be_a_link_to_nowhere
         }

@@ -1,10 +1,8 @@
 //! What a step gets of an SSH agent.
 
 use std::{
-    env, fs,
     path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
 };
 
 use hypr_build::{
@@ -19,39 +17,16 @@ use tokio::{
 
 use crate::{
     layers::Workshop,
+    programs,
     run::{Step, chain},
 };
 
 const AT: &str = "/run/agent/socket";
 
-/// Names the program that asks an agent, for users who cannot compile it.
-pub(crate) const ASK: &str = "HYPR_TEST_ASK";
-
-/// Compiles the program that asks an agent.
-pub(crate) fn compile(program: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/executor/programs/ask.rs");
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let compiled = Command::new(rustc)
-        .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-o"])
-        .args([program, &source])
-        .status();
-    assert!(compiled.is_ok_and(|status| status.success()), "{} cannot be compiled", source.display());
-}
-
 /// A small system with the program that asks an agent.
 fn system(workshop: &Workshop) -> Snapshot {
-    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let program = env::var_os(ASK).map(PathBuf::from);
-        let program = program.unwrap_or_else(|| {
-            let program = workshop.path().join("ask");
-            compile(&program);
-            program
-        });
-        fs::read(program).unwrap()
-    });
     workshop.busybox_and(|layer| {
-        layer.file("bin/ask", 0o755, program);
+        layer.file("bin/ask", 0o755, &programs::program("ask"));
     })
 }
 

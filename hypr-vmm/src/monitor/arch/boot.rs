@@ -79,7 +79,9 @@ fn load_kernel(memory: &Memory, kernel: &mut File) -> Result<(Entry, Option<setu
             PvhBootCapability::PvhEntryPresent(entry) => Ok((Entry::Pvh(entry.0), None, loaded.kernel_end)),
             _ => Err(Failure::new(action, "it has no PVH entry; it needs the option CONFIG_PVH")),
         },
-        Err(linux_loader::loader::Error::Elf(linux_loader::loader::elf::Error::InvalidElfMagicNumber)) => {
+        Err(linux_loader::loader::Error::Elf(
+            linux_loader::loader::elf::Error::InvalidElfMagicNumber | linux_loader::loader::elf::Error::ReadElfHeader,
+        )) => {
             let loaded = BzImage::load(memory, None, kernel, Some(high)).map_err(|error| {
                 Failure::new(
                     action,
