@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
-# Tries microVMs in the lab, where there is a KVM that runs kernels, with Debian's cloud kernel as the guest's: the
-# contract of executors, and the examples, whose images have to be those that namespaces make.
+# Tries microVMs in the lab, where there is a KVM that runs kernels: the contract of executors, and the examples, whose
+# images have to be those that namespaces make.
 #
-#   tests/lab/run.sh [KERNEL...]     other guest kernels; HYPR_LAB_TESTS narrows the contract to a part
+#   tests/lab/run.sh [KERNEL...]     HYPR_LAB_TESTS narrows the contract to a part
+#
+# The guests' kernel is Debian's cloud kernel unless others are named, and besides the tiny one where it has been built:
+#
+#   hypr kernel build && cp ~/.local/share/hypr/kernels/*/vmlinux "$KVM_LAB_CACHE/tiny"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 export KVM_LAB_CACHE=${KVM_LAB_CACHE:-${HYPR_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hypr-ci}/lab}
 tests/lab/kvm-lab --setup
 kernels=("$@")
-(( ${#kernels[@]} )) || kernels=("$KVM_LAB_CACHE"/kern/boot/vmlinuz-*)
+if (( ! ${#kernels[@]} )); then
+    kernels=("$KVM_LAB_CACHE"/kern/boot/vmlinuz-*)
+    [[ ! -e $KVM_LAB_CACHE/tiny ]] || kernels+=("$KVM_LAB_CACHE/tiny")
+fi
 
 cargo build --quiet --locked --release --package hypr-cli
 executor=$(cargo test --locked --package hypr-build --test executor --no-run --message-format=json 2>/dev/null |
