@@ -36,7 +36,9 @@ impl Cleanups {
             if running.is_empty() {
                 return;
             }
-            for cleanup in running {
+            // What is removed may own the last of this, and so wait here for itself.
+            let this = std::thread::current().id();
+            for cleanup in running.into_iter().filter(|cleanup| cleanup.thread().id() != this) {
                 let _ = cleanup.join();
             }
         }

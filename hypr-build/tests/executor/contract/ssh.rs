@@ -1,7 +1,7 @@
 //! What a step gets of an SSH agent.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 

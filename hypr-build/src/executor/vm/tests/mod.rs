@@ -5,6 +5,8 @@
 mod guest;
 
 use std::{
+    num::NonZeroU32,
+    path::Path,
     pin::Pin,
     task::{self, Poll},
     time::Instant,
@@ -18,7 +20,7 @@ use self::guest::{Guest, Step};
 use super::*;
 use crate::{
     executor::{
-        RunStep,
+        Limits, RunStep,
         protocol::{self, Failure, FailureKind, Flow, MAX_REPORT, Report, kind},
     },
     kernel::{KernelSource, Kernels},
@@ -83,17 +85,28 @@ fn has_kvm() -> bool {
     }
 }
 
+/// An executor whose machines are of `guest`.
+fn executor(guest: &Guest, folder: &Path) -> VmExecutor {
+    let image = folder.join("guest");
+    std::fs::write(&image, guest.kernel()).unwrap();
+    let kernels = Kernels::new(folder.join("kernels"));
+    let kernel = kernels.find(&KernelSource { image: Some(image), modules: None }).unwrap();
+    VmExecutor::new(kernel, folder)
+}
+
 /// Runs a step in a machine of `guest`.
 async fn run(guest: &Guest, timeout: Duration) -> (Result<RunOutcome, ExecutorError>, Counter) {
     let folder = tempfile::tempdir().unwrap();
-    let image = folder.path().join("guest");
-    std::fs::write(&image, guest.kernel()).unwrap();
-    let kernels = Kernels::new(folder.path().join("kernels"));
-    let kernel = kernels.find(&KernelSource { image: Some(image), modules: None }).unwrap();
-    let executor = VmExecutor::new(kernel, folder.path());
+    let executor = executor(guest, folder.path());
+    let result = run_in(&executor, timeout).await;
+    executor.settle().await;
+    result
+}
+
+async fn run_in(executor: &VmExecutor, timeout: Duration) -> (Result<RunOutcome, ExecutorError>, Counter) {
     let process: OciProcess = ProcessBuilder::default().args(["true".to_owned()]).cwd("/").build().unwrap();
     let limits = Limits {
-        cpus: std::num::NonZeroU32::new(1),
+        cpus: NonZeroU32::new(1),
         memory: NonZeroU64::new(16 << 20),
         timeout: Some(timeout),
         ..Limits::default()
@@ -107,9 +120,7 @@ async fn run(guest: &Guest, timeout: Duration) -> (Result<RunOutcome, ExecutorEr
         network: Network::None,
         limits: &limits,
     };
-    let outcome = executor.run(step, &mut counter).await;
-    executor.settle().await;
-    (outcome, counter)
+    (executor.run(step, &mut counter).await, counter)
 }
 
 fn hello() -> Vec<u8> {
@@ -243,4 +254,22 @@ async fn a_guest_that_keeps_to_the_rules_is_believed() {
     assert_eq!((counter.output, counter.changes), (MAX_REPORT + 10, 1024));
     let (outcome, counter) = run(&started().say(exited(7)), LONG).await;
     assert_eq!((outcome.unwrap().status, counter.changes), (7, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_machine_waits_for_the_next_step_and_is_gone_after_the_last() {
+    if !has_kvm() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let executor = executor(&started().say(exited(7)), folder.path());
+    for _ in 0..3 {
+        assert_eq!(run_in(&executor, LONG).await.0.unwrap().status, 7);
+    }
+    let machines = executor.machines().await.unwrap();
+    let is_idle = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
+    executor.cleanups.wait();
+    assert_eq!(machines.count(), usize::from(is_idle), "the spare one");
+    executor.settle().await;
+    assert_eq!(machines.count(), 0);
 }
