@@ -174,6 +174,10 @@ impl Dockerd {
             lines.insert(path.clone(), line(&path, mode, (owner(header.uid()), owner(header.gid())), &kind));
         }
         fs::remove_file(file).expect("a file");
+        // Where it mounts the kernel's file systems for a RUN, in images that have no such directory.
+        lines.retain(|path, line| {
+            !(matches!(path.as_str(), "/dev" | "/proc" | "/sys") && line.starts_with("drwxr-xr-x 0:0"))
+        });
         Ok(lines)
     }
 }

@@ -1,6 +1,7 @@
 //! `ADD`: archives of the context are unpacked, everything else is copied.
 
 use hypr_tests::{Layer, Run, World};
+use tar::{EntryType, Header};
 
 #[test]
 fn archives_are_unpacked_and_other_files_are_not() {
@@ -52,5 +53,31 @@ fn an_archive_cannot_reach_outside_of_the_image() {
         } else {
             finished.error();
         }
+    }
+}
+
+#[test]
+fn an_archive_that_would_become_hundreds_of_gigabytes_is_refused() {
+    let world = World::new();
+    // A frame of zeros is small however much it becomes, and an archive may have any number of frames.
+    const FRAME: usize = 32 << 20;
+    const FRAMES: usize = 10_000;
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_path("zeros").unwrap();
+    header.set_mode(0o644);
+    header.set_size((FRAME * FRAMES) as u64);
+    header.set_cksum();
+    let mut archive = zstd::encode_all(&header.as_bytes()[..], 1).unwrap();
+    let zeros = zstd::encode_all(&vec![0; FRAME][..], 19).unwrap();
+    (0..FRAMES).for_each(|_| archive.extend_from_slice(&zeros));
+    assert!(archive.len() < 20 << 20, "{} bytes", archive.len());
+    let project = world.project("FROM scratch\nADD bomb.tar.zst /\n").file("bomb.tar.zst", &archive);
+    let error = world.build(&project, ["-t", "a"]).fails(1).error();
+    assert!(error.contains("`bomb.tar.zst`") && error.contains("more than the allowed"), "{error}");
+    for folder in ["tmp", "layers", "images"] {
+        let left = std::fs::read_dir(world.store().join(folder)).into_iter().flatten().flatten();
+        let left: Vec<_> = left.map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }

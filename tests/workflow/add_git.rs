@@ -206,6 +206,9 @@ fn a_repository_is_a_build_context() {
     assert_eq!(world.image("b").text_of("/file"), "of app");
     world.hypr(["build", "-t", "c", "-f", "Other", &format!("{base}#:app")]).ok();
     assert_eq!(world.image("c").text_of("/other"), "of app");
+    // Its history comes along when asked for, as with BuildKit.
+    world.hypr(["build", "-t", "e", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", &base]).ok();
+    assert_eq!(world.image("e").text_of("/all/.git/HEAD"), "ref: refs/heads/main\n");
     // And a named one.
     let project = world.project("FROM scratch\nCOPY --from=code app/file /\n");
     world.build(&project, ["-t", "d", "--build-context", &format!("code={base}#main")]).ok();

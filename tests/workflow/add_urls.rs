@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use hypr_tests::{Layer, Response, Run, Server, World};
+use hypr_tests::{Layer, Mounted, Response, Run, Server, World, is_root};
 
 const MODIFIED: &str = "Tue, 02 Jan 2024 03:04:05 GMT";
 
@@ -256,4 +256,21 @@ fn a_proxy_of_the_environment_is_asked_unless_the_host_is_excepted() {
     world.build(&project, ["-t", "c"]).env("HTTP_PROXY", proxy.url("")).ok();
     assert_eq!(world.image("c").text_of("/file"), "hello\n");
     assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn a_disk_that_fills_up_during_a_download_is_told_and_nothing_is_left() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let disk = Mounted::tmpfs(&world.path("disk"), "3m");
+    let server = Server::start(|_| Response::ok(vec![7; 6 << 20]));
+    let project = world.project(&format!("FROM scratch\nADD {} /\n", server.url("/big")));
+    let root = disk.path("store");
+    let error = world.build(&project, ["-t", "a", "--root", root.to_str().unwrap()]).fails(1).error();
+    assert!(error.to_lowercase().contains("no space left") && error.contains(&server.url("/big")), "{error}");
+    let left = std::fs::read_dir(root.join("tmp")).into_iter().flatten().flatten();
+    let left: Vec<_> = left.map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     context::{self, Entry, Layers, Tree},
-    image::decompress::{self, Compression},
+    image::{
+        GrowthLimit,
+        decompress::{self, Compression},
+    },
     snapshot::Layer,
     store::{StepRecord, Timestamp},
 };
@@ -100,6 +103,9 @@ impl Solver {
                     end_marker: tar::EndMarker::Optional,
                     ..tar::ReadOptions::default()
                 };
+                // What would fail in the end fails at its header.
+                let allowed = GrowthLimit::default().allowed(entry.file_size().unwrap_or_default());
+                let options = tar::ReadOptions { max_file_size: allowed.max(options.max_holes), ..options };
                 tar::unpack_into(&mut writer, decompress::bounded_reader(tree.open(&entry)?)?, &options)
                     .map_err(&failed)?;
                 let summary = writer.finish().map_err(&failed)?;
