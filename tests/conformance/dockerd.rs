@@ -122,7 +122,16 @@ impl Dockerd {
 
     /// The configuration document of an image.
     fn config(&self, image: &str) -> Value {
-        let saved = self.docker(["save", image]).ok();
+        let saved = self.docker(["save", image]).run();
+        if saved.stdout().is_empty() {
+            // An image without layers cannot be saved; what is missing here is the history.
+            let config = self.docker(["image", "inspect", image]).ok().json()[0].clone();
+            return json!({
+                "author": config["Author"],
+                "architecture": config["Architecture"],
+                "config": peer::without_empty(&config["Config"]),
+            });
+        }
         let mut files = BTreeMap::new();
         for entry in Archive::new(saved.stdout()).entries().expect("an archive") {
             let mut entry = entry.expect("an entry");
