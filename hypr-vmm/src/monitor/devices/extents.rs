@@ -34,6 +34,11 @@ impl Extents {
         Ok(Self { files, extents })
     }
 
+    /// The first `capacity` bytes of `file`, and nothing else.
+    pub fn of_file(file: OwnedFd, capacity: u64) -> Self {
+        Self { files: vec![file], extents: vec![wire::Extent { start: 0, length: capacity, file: 0, offset: 0 }] }
+    }
+
     /// Zeros alone.
     pub(crate) const fn none() -> Self {
         Self { files: Vec::new(), extents: Vec::new() }

@@ -7,7 +7,7 @@ mod guest_io;
 pub mod legacy;
 pub mod mmio;
 
-pub(crate) use self::extents::Extents;
+pub use self::extents::Extents;
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 

@@ -1,133 +1,23 @@
 //! Guests that do whatever comes to their minds, and guests that know what they do.
 
+mod driver;
+mod walk;
+
 use std::{
     io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{Arc, OnceLock},
 };
 
 use vm_memory::{Bytes, GuestAddress};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use self::driver::{
+    AVAILABLE, DATA, DESCRIPTORS, MEMORY, attached, bring_up, console, describe, disk, file, memory, offer, read,
+};
 use super::{Extents, VirtioDevice, block::Block, console::Console, mmio::MmioDevice};
 use crate::{
     monitor::{exits::Counters, memory::Memory},
     wire::Extent,
 };
-
-/// Bytes of the guests' memory.
-const MEMORY: u64 = 1 << 20;
-const DESCRIPTORS: u64 = 0x1000;
-const AVAILABLE: u64 = 0x2000;
-const USED: u64 = 0x3000;
-const DATA: u64 = 0x10000;
-
-/// A generator of numbers that looks random and is the same every time (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// A number that is small, at an edge, or anything.
-    fn interesting(&mut self) -> u64 {
-        match self.below(6) {
-            0 => self.below(8),
-            1 => self.below(MEMORY),
-            2 => MEMORY - self.below(16),
-            3 => u64::MAX - self.below(16),
-            4 => 1 << self.below(64),
-            _ => self.next(),
-        }
-    }
-}
-
-fn memory() -> Memory {
-    Memory::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap()
-}
-
-fn file(content: &[u8]) -> OwnedFd {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.into()
-}
-
-fn disk(content: &[u8], is_writable: bool) -> Block {
-    let capacity = content.len() as u64;
-    let extent = Extent { start: 0, length: capacity, file: 0, offset: 0 };
-    let extents = Extents::new(vec![extent], vec![file(content)], capacity).unwrap();
-    let slot = Arc::new(OnceLock::from(extents));
-    Block::new(capacity, is_writable, slot, Arc::new(Counters::default()))
-}
-
-fn console() -> (Console, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    ours.set_nonblocking(true).unwrap();
-    (Console::new(theirs), ours)
-}
-
-fn attached(device: impl VirtioDevice + 'static) -> MmioDevice {
-    MmioDevice::new(Box::new(device), EventFd::new(EFD_NONBLOCK).unwrap()).unwrap()
-}
-
-fn write(device: &MmioDevice, memory: &Memory, register: u64, value: u64) {
-    device.write(register, &value.to_le_bytes()[..4], memory);
-}
-
-fn read(device: &MmioDevice, register: u64) -> u32 {
-    let mut bytes = [0; 4];
-    device.read(register, &mut bytes);
-    u32::from_le_bytes(bytes)
-}
-
-/// What a driver does until the device is in use, with all queues at the same place or one behind the other.
-fn bring_up(device: &MmioDevice, memory: &Memory, size: u64) {
-    write(device, memory, 0x70, 0);
-    for status in [1, 3] {
-        write(device, memory, 0x70, status);
-    }
-    for page in [0, 1] {
-        write(device, memory, 0x14, page);
-        write(device, memory, 0x24, page);
-        let offered = read(device, 0x10);
-        write(device, memory, 0x20, offered.into());
-    }
-    write(device, memory, 0x70, 0xb);
-    for queue in 0..device.queue_count() as u64 {
-        write(device, memory, 0x30, queue);
-        write(device, memory, 0x38, size);
-        for (register, address) in [(0x80, DESCRIPTORS), (0x90, AVAILABLE), (0xa0, USED)] {
-            write(device, memory, register, address + queue * 0x4000);
-            write(device, memory, register + 4, 0);
-        }
-        write(device, memory, 0x44, 1);
-    }
-    write(device, memory, 0x70, 0xf);
-}
-
-/// A descriptor of queue `queue`.
-fn describe(memory: &Memory, queue: u64, index: u64, (address, length, flags, next): (u64, u32, u16, u16)) {
-    let at = DESCRIPTORS + queue * 0x4000 + index * 16;
-    let bytes = [&address.to_le_bytes()[..], &length.to_le_bytes(), &flags.to_le_bytes(), &next.to_le_bytes()].concat();
-    memory.write_slice(&bytes, GuestAddress(at)).unwrap();
-}
-
-/// Makes the chain that begins at descriptor `head` available as number `count`.
-fn offer(memory: &Memory, queue: u64, count: u16, head: u16) {
-    let ring = AVAILABLE + queue * 0x4000;
-    let place = ring + 4 + u64::from(count % 8) * 2;
-    memory.write_obj(head, GuestAddress(place)).unwrap();
-    memory.write_obj(count + 1, GuestAddress(ring + 2)).unwrap();
-}
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -323,61 +213,16 @@ fn a_port_waits_for_a_host_that_does_not_read_and_loses_nothing() {
 
 #[test]
 fn a_million_steps_of_a_guest_without_reason_do_no_harm() {
-    let content = vec![7; 1 << 16];
-    let (console, mut host) = console();
-    let devices = [attached(disk(&content, false)), attached(disk(&content, true)), attached(console)];
-    let memory = memory();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut ignored = [0; 4096];
-    for step in 0..1_000_000_u32 {
-        let device = &devices[usize::try_from(random.below(3)).unwrap()];
-        match random.below(16) {
-            0..5 => {
-                let register = random.below(0x48) * 4;
-                let value = random.interesting();
-                write(device, &memory, register, value);
-            }
-            5 => {
-                let width = usize::try_from(random.below(9)).unwrap();
-                let value = random.interesting().to_le_bytes();
-                device.write(random.below(0x1000), &value[..width], &memory);
-            }
-            6 => {
-                let width = usize::try_from(random.below(9)).unwrap();
-                device.read(random.interesting(), &mut [0; 8][..width]);
-            }
-            7 => bring_up(device, &memory, 1 << random.below(9)),
-            8..11 => {
-                let queue = random.below(4);
-                let index = random.below(8);
-                let length = u32::try_from(random.interesting() & 0xffff_ffff).unwrap();
-                let flags = u16::try_from(random.below(8)).unwrap();
-                let next = u16::try_from(random.below(12)).unwrap();
-                let address = random.interesting();
-                describe(&memory, queue, index, (address, length, flags, next));
-            }
-            11 => {
-                let count = u16::try_from(random.below(65535)).unwrap();
-                offer(&memory, random.below(4), count, u16::try_from(random.below(300)).unwrap());
-            }
-            12 => {
-                let at = random.below(MEMORY - 8);
-                memory.write_obj(random.interesting(), GuestAddress(at)).unwrap();
-            }
-            13 => {
-                let _ = host.write(&ignored[..usize::try_from(random.below(600)).unwrap()]);
-                while matches!(host.read(&mut ignored), Ok(count) if count > 0) {}
-            }
-            _ => {
-                device.serve(&memory);
-            }
-        }
-        if step % 1000 == 0 {
-            // Whatever it did, a driver that resets the device has a working one.
-            bring_up(device, &memory, 8);
-            assert_eq!(read(device, 0x70) & 0xf, 0xf, "step {step}");
-        }
-    }
+    // Xorshift64*: what looks random and is the same every time. A step takes some four numbers.
+    let (mut state, mut left) = (0x9e37_79b9_7f4a_7c15_u64, 4_000_000_u32);
+    let mut next = || {
+        left = left.checked_sub(1)?;
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        Some(state.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    };
+    walk::walk(walk::Whims(&mut next));
 }
 
 #[test]
