@@ -185,9 +185,21 @@ impl Machines {
 
 fn failed_to_start(error: hypr_vmm::Error) -> ExecutorError {
     match error {
+        hypr_vmm::Error::Ended { ended, console } => gone(&ended.end, &console),
+        hypr_vmm::Error::Lost { status, console } => lost(&status, &console),
         hypr_vmm::Error::Setup { action, reason } => setup_error(&action, io::Error::other(reason)),
         error => unavailable(with_causes(&error)),
     }
+}
+
+/// The machine ended by itself.
+fn gone(end: &End, console: &str) -> ExecutorError {
+    ExecutorError::Lost(format!("its machine is gone: {end}{}", last_words(console)))
+}
+
+/// The monitor ended without a word.
+fn lost(status: &str, console: &str) -> ExecutorError {
+    ExecutorError::Lost(format!("its monitor ended ({status}){}", last_words(console)))
 }
 
 /// A machine that was started. It ends with this, aside from what follows.
@@ -226,12 +238,11 @@ impl Booted {
         let Some(mut vm) = self.vm.take() else { return ExecutorError::Lost(what) };
         let console = vm.console();
         // One that still runs is stopped, and said to be.
-        let how = match self.cleanups.carry_out(move || vm.stop()).await {
-            Some(Ok(Ended { end, .. })) if end != End::Stopped => format!("its machine is gone: {end}"),
-            Some(Err(hypr_vmm::Error::Lost { status, .. })) => format!("its monitor ended ({status})"),
-            _ => what,
-        };
-        ExecutorError::Lost(format!("{how}{}", last_words(&console)))
+        match self.cleanups.carry_out(move || vm.stop()).await {
+            Some(Ok(Ended { end, .. })) if end != End::Stopped => gone(&end, &console),
+            Some(Err(hypr_vmm::Error::Lost { status, .. })) => lost(&status, &console),
+            _ => ExecutorError::Lost(format!("{what}{}", last_words(&console))),
+        }
     }
 }
 

@@ -145,6 +145,11 @@ impl Guest {
         self
     }
 
+    /// Prints a line on the kernel's console.
+    pub(super) fn print(self, line: &str) -> Self {
+        line.bytes().chain([b'\n']).fold(self, |guest, byte| guest.then(Step::Out(0x3f8, byte)))
+    }
+
     pub(super) fn say(self, words: impl Into<Vec<u8>>) -> Self {
         self.then(Step::Say(words.into()))
     }

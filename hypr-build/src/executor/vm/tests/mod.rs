@@ -174,6 +174,14 @@ fn breakers() -> Vec<(&'static str, Guest, &'static str)> {
     let connected = |words: Vec<u8>| Guest::connected().say(words);
     vec![
         ("resets", Guest::silent().then(Step::Out(0x64, 0xfe)), "reset itself"),
+        (
+            "panics",
+            Guest::silent()
+                .print("all is well")
+                .print("Kernel panic - not syncing: \x1b[2J")
+                .then(Step::Out(0x64, 0xfe)),
+            "reset itself\n  | Kernel panic - not syncing: [2J",
+        ),
         ("resets in the middle", started().then(Step::Out(0x64, 0xfe)), "reset itself"),
         ("faults", Guest::silent().then(Step::TripleFault), "its machine is gone"),
         ("faults in the middle", started().then(Step::TripleFault), "its machine is gone"),
