@@ -91,7 +91,8 @@ fn load_modules() -> Result<(), Failed> {
         let file = File::open(&path).context(&action)?;
         module::load(file.as_fd()).context(&action)?;
     }
-    Ok(())
+    // What was loaded needs its file no more, which takes memory as long as the machine lives.
+    fs::remove_dir_all(MODULES).context("remove the kernel's modules")
 }
 
 /// The port appears some time after its device's driver has begun.

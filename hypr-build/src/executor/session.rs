@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const QUEUE: usize = 16;
 
 const TIME_IS_OVER: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::Time, status: None };
+const TOO_MANY_CHANGES: ExecutorError = ExecutorError::Limit { exceeded: Exceeded::Scratch, status: None };
 
 /// A conversation over `stream`.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Session<S> {
     body: Vec<u8>,
     /// When the time of the step is over, the capture of its changes included.
     deadline: Option<Instant>,
+    /// Bytes of changes that may still come.
+    changes_left: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
@@ -43,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// says that the time is over.
     pub(crate) async fn open(stream: S, timeout: Option<Duration>) -> Result<Self, ExecutorError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline };
+        let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline, changes_left: u64::MAX };
         match session.receive().await? {
             Some(Report::Hello(protocol::VERSION)) => Ok(session),
             Some(Report::Hello(version)) => {
@@ -56,6 +59,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// What the conversation is carried by.
     pub(crate) fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// Takes no more changes than a disk of so many bytes can hold: their contents, and a header for each block.
+    pub(crate) fn limit_changes(&mut self, scratch: u64) {
+        self.changes_left = scratch.saturating_mul(2);
     }
 
     /// Sends `request`.
@@ -152,7 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
         loop {
             match self.receive().await? {
-                Some(Report::Changes(bytes)) => out.write_all(&bytes).await.map_err(ExecutorError::Changes)?,
+                Some(Report::Changes(bytes)) => {
+                    let left = self.changes_left.checked_sub(bytes.len() as u64);
+                    self.changes_left = left.ok_or(TOO_MANY_CHANGES)?;
+                    out.write_all(&bytes).await.map_err(ExecutorError::Changes)?;
+                }
                 Some(Report::Captured) => return out.shutdown().await.map_err(ExecutorError::Changes),
                 _ => return Err(out_of_order()),
             }

@@ -104,7 +104,7 @@ impl Machines {
     /// # Errors
     /// Fails when no disk is as small as the step's is to be.
     pub(super) fn shape(&self, limits: &Limits, layers: usize) -> Result<Shape, ExecutorError> {
-        let scratch = limits.scratch.map_or(DEFAULT_SCRATCH, NonZeroU64::get);
+        let scratch = scratch_size(limits);
         if scratch < scratch::MIN_SIZE {
             let reason = format!("a microVM's disk has at least {} MiB", scratch::MIN_SIZE >> 20);
             return Err(ExecutorError::Unenforceable { limit: "scratch", reason });
@@ -181,6 +181,11 @@ impl Machines {
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(Booted { vm: Some(vm), shape, cleanups: Arc::clone(&self.cleanups), count: Arc::clone(&self.count) })
     }
+}
+
+/// Bytes that a step with `limits` may write.
+pub(super) fn scratch_size(limits: &Limits) -> u64 {
+    limits.scratch.map_or(DEFAULT_SCRATCH, NonZeroU64::get)
 }
 
 fn failed_to_start(error: hypr_vmm::Error) -> ExecutorError {

@@ -177,6 +177,7 @@ async fn converse(
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
     let mut session = Session::open(channel, step.limits.timeout).await?;
+    session.limit_changes(machines::scratch_size(step.limits));
     session.send(&Request::Machine(machine)).await?;
     session.send(&Request::Sandbox(request::sandbox(step, stacks, false, vec![GROUP.to_vec()]))).await?;
     session.send(&Request::Process(request::process(step, seccomp))).await?;

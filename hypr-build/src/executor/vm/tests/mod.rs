@@ -107,6 +107,7 @@ async fn run_in(executor: &VmExecutor, timeout: Duration) -> (Result<RunOutcome,
     let process: OciProcess = ProcessBuilder::default().args(["true".to_owned()]).cwd("/").build().unwrap();
     let limits = Limits {
         cpus: NonZeroU32::new(1),
+        scratch: NonZeroU64::new(32 << 20),
         memory: NonZeroU64::new(16 << 20),
         timeout: Some(timeout),
         ..Limits::default()
@@ -155,7 +156,6 @@ fn dawdlers() -> Vec<(&'static str, Guest)> {
         ("begins changes and stops", started().say([exited(0), changes.clone()].concat())),
         ("prints for ever", started().then(Step::SayForEver(Report::Stdout(vec![b'x'; 60_000]).encode()))),
         ("prints nothing for ever", started().then(Step::SayForEver(Report::Stderr(Vec::new()).encode()))),
-        ("sends changes for ever", started().say(exited(0)).then(Step::SayForEver(changes))),
         ("says half of a frame", started().say(frame(kind::STDOUT, 1000, b"half"))),
         ("takes its queues away", started().then(Step::Register(0x70, 0)).then(Step::Spin)),
         ("breaks its queue", started().then(Step::Write(0x18_4002, 0xffff)).then(Step::Register(0x50, 1))),
@@ -198,6 +198,11 @@ fn breakers() -> Vec<(&'static str, Guest, &'static str)> {
         ("exits before it started", connected([hello(), exited(0)].concat()), "out of order"),
         ("sends changes without an exit", started().say(Report::Changes(vec![1; 10]).encode()), "out of order"),
         ("is captured without an exit", started().say(Report::Captured.encode()), "out of order"),
+        (
+            "sends changes for ever",
+            started().say(exited(0)).then(Step::SayForEver(Report::Changes(vec![0; MAX_REPORT]).encode())),
+            "limit of scratch",
+        ),
         ("exits twice", started().say([exited(0), exited(0)].concat()), "out of order"),
         ("prints after it exited", started().say([exited(0), Report::Stdout(vec![1]).encode()].concat()), "order"),
         ("exits with 256", started().say(frame(kind::EXITED, 32, &[[0, 1].as_slice(), &[0; 30]].concat())), "sent"),
@@ -243,7 +248,7 @@ async fn a_guest_that_breaks_the_rules_is_ended_at_once() {
             let (outcome, counter) = run(guest, LONG).await;
             let error = outcome.map_err(|error| crate::kernel::with_causes(&error)).unwrap_err();
             assert!(error.contains(reason), "{what}: {error}");
-            assert_eq!(counter.changes, 0, "{what}");
+            assert!(counter.changes <= 64 << 20, "{what}: {}", counter.changes);
         });
         futures_util::future::join_all(runs).await;
     }
