@@ -1,6 +1,8 @@
 //! Boots a kernel with an initramfs and prints what the guest says on its channel, until it closes that or ends:
 //! `cargo run --example boot -- VMLINUX INITRAMFS [DISK]`.
 
+#![expect(clippy::print_stderr, reason = "a program for people")]
+
 use std::{error::Error, fs::File, io};
 
 use hypr_vmm::{Disk, Vm};
