@@ -5,9 +5,9 @@
 //! steps write. The machine ends with its monitor, so nothing is ever unmounted.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString, c_ulong},
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     time::Duration,
@@ -35,7 +35,27 @@ const SCRATCH: &str = "/dev/vdb";
 const CGROUPS: &str = "/sys/fs/cgroup";
 const GROUP: &str = "/sys/fs/cgroup/step";
 
+const EINVAL: i32 = 22;
 const ENODEV: i32 = 19;
+
+/// The option that a guest kernel has a file system by.
+const FILE_SYSTEMS: [(&str, &str); 8] = [
+    ("devtmpfs", "CONFIG_DEVTMPFS"),
+    ("tmpfs", "CONFIG_TMPFS"),
+    ("proc", "CONFIG_PROC_FS"),
+    ("sysfs", "CONFIG_SYSFS"),
+    ("cgroup2", "CONFIG_CGROUPS"),
+    ("squashfs", "CONFIG_SQUASHFS"),
+    ("overlay", "CONFIG_OVERLAY_FS"),
+    ("ext4", "CONFIG_EXT4_FS"),
+];
+
+/// The directory that a driver has, and the option that a guest kernel has it by.
+const DRIVERS: [(&str, &str); 3] = [
+    ("/sys/bus/platform/drivers/virtio-mmio", "CONFIG_VIRTIO_MMIO"),
+    ("/sys/bus/virtio/drivers/virtio_blk", "CONFIG_VIRTIO_BLK"),
+    ("/sys/bus/virtio/drivers/virtio_console", "CONFIG_VIRTIO_CONSOLE"),
+];
 
 /// Less free space on the scratch disk than this is none: file systems keep some for themselves.
 const FULL: u64 = 1 << 20;
@@ -63,20 +83,38 @@ fn prepare() -> Result<Channel, Failed> {
     for directory in ["/proc", "/sys", "/dev", "/new"] {
         make(directory)?;
     }
-    mount::mount(c"dev", c"/dev", c"devtmpfs", NO_SUID | NO_EXEC, c"mode=755").context("mount /dev")?;
+    mount_file_system(c"dev", "/dev", "devtmpfs", NO_SUID | NO_EXEC, "mode=755").context("mount /dev")?;
     load_modules()?;
     // A root that others can be exchanged for, which the first file system is not.
-    mount::mount(c"root", c"/new", c"tmpfs", NO_SUID | NO_DEV, c"mode=755").context("mount the root")?;
+    mount_file_system(c"root", "/new", "tmpfs", NO_SUID | NO_DEV, "mode=755").context("mount the root")?;
     std::env::set_current_dir("/new").context("enter the root")?;
     for directory in ["proc", "sys", "dev", "layers", "scratch"] {
         make(directory)?;
     }
-    mount::mount(c"dev", c"dev", c"devtmpfs", NO_SUID | NO_EXEC, c"mode=755").context("mount /dev")?;
-    mount::mount(c"proc", c"proc", c"proc", plain, c"").context("mount /proc")?;
-    mount::mount(c"sys", c"sys", c"sysfs", plain, c"").context("mount /sys")?;
+    mount_file_system(c"dev", "dev", "devtmpfs", NO_SUID | NO_EXEC, "mode=755").context("mount /dev")?;
+    mount_file_system(c"proc", "proc", "proc", plain, "").context("mount /proc")?;
+    mount_file_system(c"sys", "sys", "sysfs", plain, "").context("mount /sys")?;
     mount::move_working_directory_to_root().context("change the root")?;
-    mount::mount(c"cgroup", &c_string(CGROUPS), c"cgroup2", plain, c"").context("mount the control groups")?;
+    check_kernel()?;
+    mount_file_system(c"cgroup", CGROUPS, "cgroup2", plain, "").context("mount the control groups")?;
     open_channel()
+}
+
+/// Tells of everything at once that the kernel has neither built in nor as a module that was given along. A channel
+/// without a driver would be waited for, and a stack of layers be found to be impossible only by the first step.
+fn check_kernel() -> Result<(), Failed> {
+    let known = fs::read_to_string("/proc/filesystems").context("list the kernel's file systems")?;
+    let is_known = |kind: &str| known.lines().any(|line| line.rsplit('\t').next() == Some(kind));
+    let file_systems = FILE_SYSTEMS.into_iter().filter(|(kind, _)| !is_known(kind)).map(|(_, option)| option);
+    let drivers = DRIVERS.into_iter().filter(|(directory, _)| fs::metadata(directory).is_err());
+    let lacks: Vec<_> = file_systems.chain(drivers.map(|(_, option)| option)).collect();
+    match lacks.is_empty() {
+        true => Ok(()),
+        false => {
+            let reason = format!("the guest kernel lacks {}", lacks.join(", "));
+            Err(Failed::new(FailureKind::Setup, "set up the machine", reason))
+        }
+    }
 }
 
 /// Loads what lies in [`MODULES`], in the order of the names.
@@ -127,10 +165,10 @@ impl Machine {
             make(&directory)?;
             let device = c_string(&format!("{LAYERS}{partition}"));
             let flags = READ_ONLY | NO_DEV | NO_ATIME;
-            mount_file_system(&device, &directory, "squashfs", flags, "", "CONFIG_SQUASHFS_ZSTD").context(&action)?;
+            mount_file_system(&device, &directory, "squashfs", flags, "").context(&action)?;
         }
         let options = "noinit_itable,errors=continue";
-        mount_file_system(&c_string(SCRATCH), "/scratch", "ext4", NO_DEV | NO_ATIME, options, "CONFIG_EXT4_FS")
+        mount_file_system(&c_string(SCRATCH), "/scratch", "ext4", NO_DEV | NO_ATIME, options)
             .context("mount the scratch disk")?;
         let scratch = File::open("/scratch").context("open the scratch disk")?;
         let directory = scratch.try_clone().context("open the scratch disk")?;
@@ -157,20 +195,33 @@ impl Machine {
     }
 }
 
-fn mount_file_system(
-    device: &std::ffi::CStr,
-    target: &str,
-    kind: &str,
-    flags: std::ffi::c_ulong,
-    options: &str,
-    setting: &str,
-) -> io::Result<()> {
-    mount::mount(device, &c_string(target), &c_string(kind), flags, &c_string(options)).map_err(|error| {
+/// Mounts a file system, and says what the kernel lacks if it does not know it.
+fn mount_file_system(source: &CStr, target: &str, kind: &str, flags: c_ulong, options: &str) -> io::Result<()> {
+    mount::mount(source, &c_string(target), &c_string(kind), flags, &c_string(options)).map_err(|error| {
+        let option = || FILE_SYSTEMS.into_iter().find(|(name, _)| *name == kind).map_or("", |(_, option)| option);
         match error.raw_os_error() {
-            Some(ENODEV) => io::Error::other(format!("the guest kernel lacks {kind} ({setting})")),
+            Some(ENODEV) => io::Error::other(format!("the guest kernel lacks {kind} ({})", option())),
+            Some(EINVAL) if kind == "squashfs" => match compression(source) {
+                Some(option) => io::Error::other(format!("the guest kernel cannot read it; does it lack {option}?")),
+                None => error,
+            },
             _ => error,
         }
     })
+}
+
+/// The option that a kernel can unpack the squashfs image on `device` by (squashfs 4.0, superblock).
+fn compression(device: &CStr) -> Option<&'static str> {
+    let mut superblock = [0; 22];
+    File::open(device.to_str().ok()?).and_then(|mut file| file.read_exact(&mut superblock)).ok()?;
+    match (superblock.starts_with(b"hsqs"), u16::from_le_bytes([superblock[20], superblock[21]])) {
+        (true, 1) => Some("CONFIG_SQUASHFS_ZLIB"),
+        (true, 3) => Some("CONFIG_SQUASHFS_LZO"),
+        (true, 4) => Some("CONFIG_SQUASHFS_XZ"),
+        (true, 5) => Some("CONFIG_SQUASHFS_LZ4"),
+        (true, 6) => Some("CONFIG_SQUASHFS_ZSTD"),
+        _ => None,
+    }
 }
 
 /// Makes the step's control group; returns its `cgroup.procs` and the directory it is in.

@@ -256,7 +256,7 @@ impl Error {
         let statement = dockerfile.statements.get(at).filter(|statement| statement.line <= line);
         let instruction = statement.map(|statement| abbreviated(&statement.text)).unwrap_or_default();
         let render = |error: &PlanError| {
-            let text = describe(error);
+            let text = with_causes(error);
             dockerfile.source.render(file, error.span.unwrap_or_default(), &text, None)
         };
         let excerpt = std::iter::once(&source).chain(&errors).map(render).collect::<Vec<_>>().join("\n");
@@ -266,8 +266,8 @@ impl Error {
 }
 
 /// An error and its causes on one line.
-fn describe(error: &PlanError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 

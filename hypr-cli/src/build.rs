@@ -215,7 +215,7 @@ impl BuildArgs {
         builder = builder
             .store(self.root.path()?)
             .isolation(self.isolation.into())
-            .guest_kernel(self.kernel.source())
+            .guest_kernel(self.kernel.source()?)
             .network(self.network.into());
         if file_is_stdin {
             let mut text = Vec::new();

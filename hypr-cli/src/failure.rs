@@ -117,6 +117,11 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// An error and its causes on one line.
+pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn causes<'a>(failure: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(failure), |error| (*error).source())
 }

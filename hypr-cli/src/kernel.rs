@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use hypr_build::kernel::{Compiler, GuestKernel, KernelSource, Kernels};
+use hypr_build::{
+    kernel::{Compiler, GuestKernel, KernelError, KernelSource, Kernels},
+    store::Store,
+};
 
 use crate::{failure::Failure, root::RootArg, stdout};
 
 /// Which kernel microVMs boot.
 #[derive(Debug, Args)]
 pub(crate) struct KernelArg {
-    /// The kernel of microVMs: a vmlinux, bzImage or Debian package. By default $HYPR_KERNEL, then one of the store,
-    /// then the newest that is installed
+    /// The kernel of microVMs: a vmlinux, bzImage or Debian package. By default $HYPR_KERNEL, then the one
+    /// that was imported or built last, then the newest that is installed
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// The folder with that kernel's modules; by default ../lib/modules/VERSION beside it, then /lib/modules/VERSION
@@ -21,9 +24,17 @@ pub(crate) struct KernelArg {
 
 impl KernelArg {
     /// What was asked for, or what the environment says.
-    pub(crate) fn source(&self) -> KernelSource {
-        let named = KernelSource::from_environment();
-        KernelSource { image: self.kernel.clone().or(named.image), modules: self.kernel_modules.clone() }
+    pub(crate) fn source(&self) -> Result<KernelSource, Failure> {
+        self.or(KernelSource::from_environment())
+    }
+
+    fn or(&self, named: KernelSource) -> Result<KernelSource, Failure> {
+        let source = KernelSource { image: self.kernel.clone().or(named.image), modules: self.kernel_modules.clone() };
+        // Also where no microVM is used in the end.
+        if source.image.is_none() && source.modules.is_some() {
+            return Err(Failure::Usage("--kernel-modules needs the kernel that they belong to: --kernel".to_owned()));
+        }
+        Ok(source)
     }
 }
 
@@ -69,31 +80,32 @@ impl KernelCommand {
         match self {
             Self::Ls { root } => list(&root),
             Self::Import { file, kernel_modules, root } => {
-                let kernel = open(&root)?.import(&file, kernel_modules.as_deref())?;
-                stdout::line(&shown(&kernel))
+                let store = Store::open(&root.path()?)?;
+                let kernels = Kernels::new(store.folder("kernels")?);
+                stdout::line(&shown(&kernels.import(&file, kernel_modules.as_deref())?))
             }
             Self::Build { source, jobs, root } => {
-                let work = root.path()?.join("tmp").join(format!("kernel-{}", std::process::id()));
-                let mut compiler = Compiler::new(work);
+                let store = Store::open(&root.path()?)?;
+                let mut compiler = Compiler::new(store.folder("tmp")?);
                 if let Some(source) = source {
                     compiler = compiler.sources(source);
                 }
                 if let Some(jobs) = jobs {
                     compiler = compiler.jobs(jobs);
                 }
-                stdout::line(&shown(&open(&root)?.compile(&compiler)?))
+                stdout::line(&shown(&Kernels::new(store.folder("kernels")?).compile(&compiler)?))
             }
-            Self::Rm { kernel, root } => stdout::line(&shown(&open(&root)?.remove(&kernel)?)),
+            Self::Rm { kernel, root } => match root.open()? {
+                Some(store) => stdout::line(&shown(&Kernels::new(store.folder("kernels")?).remove(&kernel)?)),
+                None => Err(KernelError::Unknown(kernel).into()),
+            },
         }
     }
 }
 
 fn list(root: &RootArg) -> Result<(), Failure> {
-    let kernels = match root.open()? {
-        Some(store) => Kernels::new(store.folder("kernels")?).list(),
-        None => Vec::new(),
-    };
-    let mut text = format!("{:<14} {:<28} {:>7}   SOURCE\n", "KERNEL", "VERSION", "MODULES");
+    let kernels = Kernels::new(root.path()?.join("kernels")).list();
+    let mut text = format!("{:<14} {:<28} {:>7} {:<9} SOURCE\n", "KERNEL", "VERSION", "MODULES", "KEPT");
     for kernel in kernels {
         text.push_str(&shown(&kernel));
         text.push('\n');
@@ -103,9 +115,23 @@ fn list(root: &RootArg) -> Result<(), Failure> {
 
 fn shown(kernel: &GuestKernel) -> String {
     let id = kernel.id().get(..12).unwrap_or_default();
-    format!("{id:<14} {:<28} {:>7}   {}", kernel.version(), kernel.module_count(), kernel.source())
+    let kept = if kernel.is_imported() { "imported" } else { "cached" };
+    format!("{id:<14} {:<28} {:>7} {kept:<9} {}", kernel.version(), kernel.module_count(), kernel.source())
 }
 
-fn open(root: &RootArg) -> Result<Kernels, Failure> {
-    Ok(Kernels::new(hypr_build::store::Store::open(&root.path()?)?.folder("kernels")?))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_refused_without_their_kernel() {
+        let [kernel, modules] = ["k", "m"].map(|name| Some(PathBuf::from(name)));
+        let none = KernelSource::default();
+        let alone = KernelArg { kernel: None, kernel_modules: modules.clone() };
+        assert!(matches!(alone.or(none.clone()), Err(Failure::Usage(_))));
+        let variable = KernelSource { image: kernel.clone(), modules: None };
+        assert_eq!(alone.or(variable).unwrap(), KernelSource { image: kernel.clone(), modules: modules.clone() });
+        let both = KernelArg { kernel: kernel.clone(), kernel_modules: modules.clone() };
+        assert_eq!(both.or(none).unwrap(), KernelSource { image: kernel, modules });
+    }
 }

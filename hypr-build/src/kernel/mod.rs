@@ -4,27 +4,37 @@
 //! from what a distribution ships takes unpacking and looking up, so the result is kept in a folder of the store:
 //!
 //! ```text
-//! kernels/<blake3>/kernel.json    where it is from, its version, its modules in the order they are loaded
+//! kernels/<blake3>/kernel.json    its version, its modules in the order they are loaded, and what it was made of
 //!                  vmlinux
 //!                  <module>.ko
+//!         tmp/                    what is being written
 //! ```
 
 mod compile;
+mod configuration;
+mod error;
 mod image;
 mod modules;
+mod origin;
 mod package;
+mod parts;
 mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{compile::Compiler, shelf::Kernels};
-use self::{image::Image, modules::Tree};
+use self::origin::Origin;
+pub use self::{
+    compile::Compiler,
+    error::KernelError,
+    shelf::{Candidate, Kernels},
+};
 
 /// The variable that names the guest kernel to use.
 pub const VARIABLE: &str = "HYPR_KERNEL";
@@ -43,6 +53,12 @@ struct Record {
     source: String,
     /// Names of files, in the order they are to be loaded.
     modules: Vec<String>,
+    /// When somebody put it here on purpose, in nanoseconds since 1970; without, it is kept only to save time.
+    #[serde(default)]
+    imported: Option<u64>,
+    /// What it was made of, the newest first.
+    #[serde(default)]
+    origins: Vec<Origin>,
 }
 
 impl GuestKernel {
@@ -54,6 +70,12 @@ impl GuestKernel {
     /// The file that it was made of, as it was named then.
     pub fn source(&self) -> &str {
         &self.record.source
+    }
+
+    /// Whether somebody imported or compiled it. Else it was named for a build or is installed, and what was made of it
+    /// is kept so that the next build need not.
+    pub fn is_imported(&self) -> bool {
+        self.record.imported.is_some()
     }
 
     /// What it is kept under: the BLAKE3 of all that a machine is given of it.
@@ -81,7 +103,7 @@ impl GuestKernel {
     }
 }
 
-/// The name of an uncompressed kernel.
+/// The name of what is booted.
 const VMLINUX: &str = "vmlinux";
 
 /// What a kernel is made ready from.
@@ -90,7 +112,7 @@ pub struct KernelSource {
     /// A `vmlinux`, a bzImage (`vmlinuz`) or a Debian kernel package. `None`: one is [looked for](Kernels::find).
     pub image: Option<PathBuf>,
     /// The folder with the kernel's modules, such as `/lib/modules/6.1.0-25-cloud-amd64`. `None`: it is looked for beside
-    /// the image, in `../lib/modules/VERSION`, and then in `/lib/modules/VERSION`.
+    /// the image, in `../lib/modules/VERSION`, and then in `/lib/modules/VERSION`. It needs an image.
     pub modules: Option<PathBuf>,
 }
 
@@ -101,127 +123,7 @@ impl KernelSource {
     }
 }
 
-/// A kernel and its modules, in memory.
-#[derive(Debug)]
-struct Parts {
-    source: String,
-    image: Image,
-    modules: Vec<(String, Vec<u8>)>,
-}
-
-impl Parts {
-    /// Reads the kernel at `path` with its modules from `modules`, or from where they belong.
-    fn read(path: &Path, modules: Option<&Path>) -> Result<Self, KernelError> {
-        if package::is_package(path) {
-            return package::read(path);
-        }
-        let image = Image::read(path)?;
-        let folder = match modules {
-            Some(folder) => Some(folder.to_owned()),
-            None => installed_modules(path, &image.version),
-        };
-        let modules = match folder {
-            Some(folder) => Tree::open(&folder)?.needed(&image.version)?,
-            // What has no modules has everything built in; what lacks is told by the machine.
-            None => Vec::new(),
-        };
-        Ok(Self { source: path.display().to_string(), image, modules })
-    }
-}
-
-/// Where the modules of the kernel at `path` are: beside it, as in an unpacked package, or where all are.
-fn installed_modules(path: &Path, version: &str) -> Option<PathBuf> {
-    let beside = path.parent().map(|folder| folder.join("../lib/modules").join(version));
-    let folders = [beside, Some(Path::new("/lib/modules").join(version))];
-    folders.into_iter().flatten().find(|folder| folder.is_dir())
-}
-
-/// Why there is no kernel to boot.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KernelError {
-    /// None was named and none is installed.
-    #[error(
-        "no guest kernel was found: install linux-image-cloud-amd64, name one with --kernel or {VARIABLE}, or make one \
-         with `hypr kernel build`"
-    )]
-    None,
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file is no kernel.
-    #[error("{} is no kernel that can be booted", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: hypr_vmm::kernel::Error,
-    },
-    /// The version of a kernel is nowhere in it.
-    #[error("{} does not tell which version of Linux it is", path.display())]
-    Unversioned {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Modules were made for another kernel.
-    #[error("the modules in {} are those of Linux {found}, but the kernel is {expected}", path.display())]
-    Mismatch {
-        /// The folder of modules.
-        path: PathBuf,
-        /// Whose they are.
-        found: String,
-        /// The kernel's version.
-        expected: String,
-    },
-    /// The kernel has something neither built in nor as a module.
-    #[error("Linux {version} lacks {module}: a guest kernel needs {option}")]
-    Lacks {
-        /// The kernel's version.
-        version: String,
-        /// The module.
-        module: &'static str,
-        /// The option of the kernel's configuration.
-        option: &'static str,
-    },
-    /// A package is not one of a kernel.
-    #[error("{} is no Debian package of a kernel: {reason}", path.display())]
-    Package {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-    /// A kernel cannot be kept.
-    #[error("cannot keep a kernel in {}", path.display())]
-    Keep {
-        /// The folder of kernels.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// No kernel is kept by this name.
-    #[error("no kernel here has an id or version that begins with `{0}`")]
-    Unknown(String),
-    /// More than one kernel is kept by this name.
-    #[error("more than one kernel here has an id or version that begins with `{0}`")]
-    Ambiguous(String),
-    /// A kernel cannot be compiled.
-    #[error("cannot compile a kernel: {0}")]
-    Compile(String),
-}
-
-/// An error and its causes on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+/// The numbers in a name, by which versions are compared: 6.10 is newer than 6.9.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }

@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     builder::Isolation,
-    error::Error,
+    error::{Error, with_causes},
     executor::{Executor, ExecutorError, NamespaceExecutor, VmExecutor},
-    kernel::{KernelSource, Kernels, with_causes},
+    kernel::{KernelSource, Kernels},
     plan::Graph,
     store::Store,
 };

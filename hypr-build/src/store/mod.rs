@@ -50,6 +50,7 @@ use std::{
 };
 
 pub(crate) use self::error::is_full;
+pub(crate) use self::work::clean as clean_work;
 pub use self::{
     blobs::PendingBlob,
     caches::CacheMount,

@@ -29,7 +29,7 @@ pub struct WorkDir {
 
 impl WorkDir {
     /// Makes `tmp/<pid>-<random>/`.
-    pub(super) fn create(tmp: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn create(tmp: &Path) -> Result<Self, StoreError> {
         loop {
             let path = tmp.join(format!("{}-{:016x}", std::process::id(), super::random()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -148,7 +148,7 @@ impl Drop for PendingFile {
 /// Removes what dead processes left in `tmp`, and returns what could not be removed.
 ///
 /// Files that belong to ids of a user namespace, for one, can only be removed from inside such a namespace.
-pub(super) fn clean(tmp: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn clean(tmp: &Path) -> io::Result<Vec<PathBuf>> {
     let mut left = Vec::new();
     for entry in fs::read_dir(tmp)? {
         let path = entry?.path();

@@ -21,7 +21,7 @@ use super::{
     },
     disk, initramfs, scratch, unavailable,
 };
-use crate::kernel::{GuestKernel, with_causes};
+use crate::{error::with_causes, kernel::GuestKernel};
 
 /// Memory that the guest's kernel and the agent need for themselves, in MiB, and which part of all memory the kernel
 /// keeps to describe it.

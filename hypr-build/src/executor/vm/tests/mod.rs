@@ -246,7 +246,7 @@ async fn a_guest_that_breaks_the_rules_is_ended_at_once() {
     for batch in breakers().chunks(4) {
         let runs = batch.iter().map(|(what, guest, reason)| async move {
             let (outcome, counter) = run(guest, LONG).await;
-            let error = outcome.map_err(|error| crate::kernel::with_causes(&error)).unwrap_err();
+            let error = outcome.map_err(|error| crate::error::with_causes(&error)).unwrap_err();
             assert!(error.contains(reason), "{what}: {error}");
             assert!(counter.changes <= 64 << 20, "{what}: {}", counter.changes);
         });
