@@ -68,12 +68,12 @@ async fn a_hundred_layers_are_one_disk() {
     assert_eq!(recording.text(), "99\n199");
 }
 
-/// Writes so many MiB of mixed data and checks them.
+/// Writes so many MiB of mixed data, in files of 8 MiB, and checks some of them.
 fn writes(mebibytes: u32) -> String {
     format!(
         "head -c 4194304 /dev/urandom >/one; head -c 4194304 /dev/zero >>/one; mkdir /d; n=0; \
          while [ $n -lt {mebibytes} ]; do cat /one >/d/$n || exit 9; n=$((n + 8)); done; \
-         for f in /d/*; do cmp /one $f || exit 8; done; du -sm /d | cut -f 1; rm -r /d"
+         for f in /d/*6; do cmp /one $f || exit 8; done; du -sm /d | cut -f 1; rm -r /d"
     )
 }
 
