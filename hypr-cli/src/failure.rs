@@ -52,11 +52,15 @@ impl Failure {
     }
 }
 
+/// What a line begins with that shows what a program printed, such as the kernel of a microVM.
+const QUOTED: &str = "\n  | ";
+
 fn describe(failure: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut previous = String::new();
     for (depth, cause) in causes(failure).enumerate() {
-        let line = escape(&cause.to_string());
+        // What others printed follows on lines of its own, which begin so.
+        let line = cause.to_string().split(QUOTED).map(escape).collect::<Vec<_>>().join(QUOTED);
         // Transparent errors repeat their cause.
         if line != previous {
             text.push_str(if depth == 0 { "error: " } else { "  caused by: " });
@@ -142,5 +146,12 @@ mod tests {
     #[test]
     fn control_characters_are_escaped_and_others_kept() {
         assert_eq!(escape("a\u{1b}[31m\nb\tna\u{ef}ve \u{9b}"), "a\\u{1b}[31m\\nb\\tna\u{ef}ve \\u{9b}");
+    }
+
+    #[test]
+    fn what_a_program_printed_has_lines_of_its_own() {
+        let error = std::io::Error::other("the sandbox was lost\n  | Kernel panic\nerror: forged\n  | end");
+        let text = describe(&error);
+        assert_eq!(text, "error: the sandbox was lost\n  | Kernel panic\\nerror: forged\n  | end\n");
     }
 }
