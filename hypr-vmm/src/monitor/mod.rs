@@ -111,8 +111,9 @@ fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>)
     worker.watch(control, CONTROL)?;
     worker.watch(&worker::as_fd(&wake), MACHINE)?;
     jail::confine(&jail::filter(Role::Main)?)?;
-    tell(control, &Report::Running(jail))?;
+    // All threads have their filters when the library hears of the machine.
     ends.barrier.wait();
+    tell(control, &Report::Running(jail))?;
     let end = follow(control, &mut worker, &machine, &ends.receiver)?;
     let Some(end) = end else { return Ok(()) };
     let mut activity = machine.counters.read();
