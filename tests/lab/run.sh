@@ -2,7 +2,7 @@
 # Tries microVMs in the lab, where there is a KVM that runs kernels: the contract of executors, and the examples, whose
 # images have to be those that namespaces make.
 #
-#   tests/lab/run.sh [KERNEL...]     HYPR_LAB_TESTS narrows the contract to a part
+#   tests/lab/run.sh [KERNEL...]     HYPR_LAB_TESTS narrows the contract to a part, HYPR_LAB_SKIP leaves parts out
 #
 # The guests' kernel is Debian's cloud kernel unless others are named, and besides the tiny one where it has been built:
 #
@@ -31,10 +31,11 @@ lab() {
     shift
     "$lab" -c 1 -m 6144 -t "${HYPR_LAB_SECONDS:-1500}" -M "loop squashfs" -- "$@"
 }
-contract() { (lab hypr-build "$executor" "$@" --test-threads=1); }
+contract() { (lab hypr-build "$executor" "$@" "${skipped[@]/#/--skip=vm::}" --test-threads=1); }
 examples() { (lab . tests/lab/examples.sh "$hypr"); }
 
 lab=$PWD/tests/lab/kvm-lab
+read -r -a skipped <<<"${HYPR_LAB_SKIP-}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A lab has one processor, so two of them run side by side, with about half of the work each.
