@@ -35,8 +35,8 @@ const TRANSMIT: usize = 1;
 const PORT: u32 = 0;
 /// Control messages that wait for the driver; it asks for two.
 const MAX_WAITING: usize = 16;
-/// Buffers of one request that are looked at; more are cut off, which the driver is told by the length.
-const MAX_RECEIVED: usize = 1 << 20;
+/// Bytes that go one way before others have a turn: those of a request's buffers may come to gigabytes.
+const TURN: usize = 1 << 20;
 
 /// A console with one port that is no terminal.
 #[derive(Debug)]
@@ -140,8 +140,9 @@ impl Console {
             return Ok(served);
         }
         let mut budget = queue.size();
+        let mut left = TURN;
         let mut used = false;
-        loop {
+        'turn: loop {
             if self.sending.is_none() {
                 match take(queue, memory, &mut budget)? {
                     Taken::Chain(chain) => {
@@ -163,8 +164,15 @@ impl Console {
             }
             let Some((head, buffers)) = &mut self.sending else { break };
             while !buffers.is_empty() {
-                match guest_io::write_some(self.socket.as_fd(), memory, buffers) {
-                    Ok(count) => drop(guest_io::split_off_front(buffers, count)),
+                if left == 0 {
+                    served.more = true;
+                    break 'turn;
+                }
+                match guest_io::write_some(self.socket.as_fd(), memory, &guest_io::front(buffers, left)) {
+                    Ok(count) => {
+                        left = left.saturating_sub(count);
+                        drop(guest_io::split_off_front(buffers, count));
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.wants_room = true;
                         served.notify = used && queue.needs_notification(memory)?;
@@ -190,8 +198,13 @@ impl Console {
             return Ok(false);
         }
         let mut budget = queue.size();
+        let mut left = TURN;
         let mut used = false;
         loop {
+            if left == 0 {
+                self.wants_bytes = true;
+                break;
+            }
             let chain = match take(queue, memory, &mut budget)? {
                 Taken::Chain(chain) => chain,
                 Taken::Nothing => break,
@@ -202,13 +215,12 @@ impl Console {
                 }
             };
             let head = chain.head_index();
-            let mut buffers = Buffers::of(chain, memory)?.writable;
-            if let Some(bounded) = guest_io::split_off_front(&mut buffers, MAX_RECEIVED) {
-                buffers = bounded;
-            }
+            // What is cut off the driver learns by the length.
+            let buffers = guest_io::front(&Buffers::of(chain, memory)?.writable, left);
             match guest_io::read_some(self.socket.as_fd(), memory, &buffers) {
                 Ok(count) if count > 0 => {
                     queue.add_used(memory, head, u32::try_from(count).map_err(|_| Broken)?)?;
+                    left = left.saturating_sub(count);
                     used = true;
                 }
                 other => {

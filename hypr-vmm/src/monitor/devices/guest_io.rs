@@ -59,6 +59,17 @@ pub(crate) fn total(buffers: &[Buffer]) -> usize {
     buffers.iter().fold(0, |sum: usize, buffer| sum.saturating_add(buffer.length))
 }
 
+/// The first `most` bytes of `buffers`, or all when they have fewer.
+pub(crate) fn front(buffers: &[Buffer], most: usize) -> Vec<Buffer> {
+    let mut left = most;
+    let bounded = buffers.iter().map(|buffer| {
+        let length = buffer.length.min(left);
+        left -= length;
+        Buffer { length, ..*buffer }
+    });
+    bounded.take_while(|buffer| buffer.length > 0).collect()
+}
+
 /// Takes the first `count` bytes off `buffers`; `None` when they have fewer.
 pub(crate) fn split_off_front(buffers: &mut Vec<Buffer>, mut count: usize) -> Option<Vec<Buffer>> {
     if total(buffers) < count {

@@ -5,13 +5,14 @@ mod walk;
 
 use std::{
     io::{Read, Write},
+    os::fd::OwnedFd,
     sync::{Arc, OnceLock},
 };
 
 use vm_memory::{Bytes, GuestAddress};
 
 use self::driver::{
-    AVAILABLE, DATA, DESCRIPTORS, MEMORY, attached, bring_up, console, describe, disk, file, memory, offer, read,
+    AVAILABLE, DATA, DESCRIPTORS, MEMORY, USED, attached, bring_up, console, describe, disk, file, memory, offer, read,
 };
 use super::{Extents, VirtioDevice, block::Block, console::Console, mmio::MmioDevice};
 use crate::{
@@ -209,6 +210,27 @@ fn a_port_waits_for_a_host_that_does_not_read_and_loses_nothing() {
         }
     }
     assert!(!device.serve(&memory).wants_room);
+}
+
+#[test]
+fn a_request_of_a_port_may_be_of_any_size_and_a_turn_is_not() {
+    // What takes everything at once, as a host does that reads as fast as the port writes.
+    let sink = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+    let device = attached(Console::new(OwnedFd::from(sink).into()));
+    let memory = memory();
+    bring_up(&device, &memory, 8);
+    for index in 0..8 {
+        let next = if index < 7 { NEXT } else { 0 };
+        describe(&memory, 1, index, (DATA, 512 << 10, next, u16::try_from(index + 1).unwrap()));
+    }
+    offer(&memory, 1, 0, 0);
+    let used = || memory.read_obj::<u16>(GuestAddress(USED + 0x4000 + 2)).unwrap();
+    let mut turns = 1;
+    while device.serve(&memory).more {
+        assert_eq!(used(), 0, "after {turns} turns");
+        turns += 1;
+    }
+    assert_eq!((used(), turns), (1, 4), "a mebibyte each");
 }
 
 #[test]
