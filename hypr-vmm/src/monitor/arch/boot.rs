@@ -22,8 +22,6 @@ use crate::monitor::{
     memory::Memory,
 };
 
-/// Page tables of the 64-bit protocol, three pages.
-const PAGE_TABLES: u64 = 0x9000;
 /// Where the 64-bit protocol's entry is in a loaded bzImage (Linux boot protocol, "64-bit boot protocol").
 const LONG_MODE_OFFSET: u64 = 0x200;
 /// The bit of `xloadflags` that says there is such an entry.
@@ -52,7 +50,7 @@ impl Entry {
     pub(crate) fn prepare(self, vcpu: &VcpuFd) -> Result<(), Failure> {
         match self {
             Self::Pvh(address) => cpu::enter_pvh(vcpu, address, layout::START_INFO),
-            Self::Long(address) => cpu::enter_long_mode(vcpu, address, PAGE_TABLES, layout::START_INFO),
+            Self::Long(address) => cpu::enter_long_mode(vcpu, address, layout::PAGE_TABLES, layout::START_INFO),
         }
     }
 }
@@ -194,14 +192,14 @@ pub(crate) fn write_page_tables(memory: &Memory) -> Result<u64, Failure> {
     let action = "write the page tables";
     const PRESENT_AND_WRITABLE: u64 = 3;
     const LARGE: u64 = 0x80;
-    let (directories, directory) = (PAGE_TABLES + 0x1000, PAGE_TABLES + 0x2000);
-    memory.write_obj(directories | PRESENT_AND_WRITABLE, GuestAddress(PAGE_TABLES)).context(action)?;
+    let (directories, directory) = (layout::PAGE_TABLES + 0x1000, layout::PAGE_TABLES + 0x2000);
+    memory.write_obj(directories | PRESENT_AND_WRITABLE, GuestAddress(layout::PAGE_TABLES)).context(action)?;
     memory.write_obj(directory | PRESENT_AND_WRITABLE, GuestAddress(directories)).context(action)?;
     for number in 0..512u64 {
         let entry = number << 21 | PRESENT_AND_WRITABLE | LARGE;
         memory.write_obj(entry, GuestAddress(directory + number * 8)).context(action)?;
     }
-    Ok(PAGE_TABLES)
+    Ok(layout::PAGE_TABLES)
 }
 
 /// A structure of the protocol as it lies in memory.

@@ -6,6 +6,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 
+use super::layout;
 use crate::monitor::failure::{Context, Failure};
 
 /// What `CPUID` says, but for what differs between the processors of one machine.
@@ -79,7 +80,7 @@ pub(crate) fn enter_long_mode(vcpu: &VcpuFd, entry: u64, page_tables: u64, rsi: 
     special.cr3 = page_tables;
     (special.cr0, special.cr4, special.efer) = (0x8001_0031, 0x620, 0x500);
     vcpu.set_sregs(&special).context("set the processor's registers")?;
-    let general = kvm_regs { rip: entry, rsi, rflags: 2, rsp: 0x8ff0, ..kvm_regs::default() };
+    let general = kvm_regs { rip: entry, rsi, rflags: 2, rsp: layout::STACK, ..kvm_regs::default() };
     vcpu.set_regs(&general).context("set the processor's registers")
 }
 

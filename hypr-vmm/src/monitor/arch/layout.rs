@@ -2,12 +2,16 @@
 //!
 //! The first 640 KiB and everything from 1 MiB on is RAM, with a hole below 4 GiB for devices.
 
-/// Page tables, start information and memory map of the boot protocol, in this page and the next ones.
+/// The start information of PVH, or the boot parameters of the 64-bit protocol, which take the whole page.
 pub(crate) const START_INFO: u64 = 0x6000;
-/// The list of modules, which is the initramfs.
+/// PVH's list of modules, which is the initramfs.
 pub(crate) const MODULES: u64 = 0x6800;
-/// The memory map.
+/// PVH's memory map.
 pub(crate) const MEMORY_MAP: u64 = 0x7000;
+/// Where the first processor's stack begins, downwards, when it enters in 64-bit mode.
+pub(crate) const STACK: u64 = 0x8ff0;
+/// The page tables that 64-bit mode is entered on, three pages.
+pub(crate) const PAGE_TABLES: u64 = 0x9000;
 /// The kernel's command line.
 pub(crate) const COMMAND_LINE: u64 = 0x2_0000;
 /// The longest command line that Linux reads on x86, without its zero.
