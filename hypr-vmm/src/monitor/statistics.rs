@@ -11,7 +11,7 @@ use std::{
 use kvm_ioctls::VcpuFd;
 
 /// The request; Linux 5.14 and later know it.
-const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
+const KVM_GET_STATS_FD: libc::Ioctl = 0xaece;
 /// What the counter of all exits is called.
 const NAME: &[u8] = b"exits";
 
