@@ -120,7 +120,6 @@ impl VmBuilder {
             memory: u64::from(self.memory) << 20,
             command_line: self.command_line.clone(),
             has_initramfs: self.initramfs.is_some(),
-            has_channel: true,
             disks,
         };
         Ok((wire::Request::Start(start), [descriptors, files].concat()))

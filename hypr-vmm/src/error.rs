@@ -14,8 +14,10 @@ pub enum Error {
     /// The library was built without the monitor.
     #[error("built without the monitor: {0}")]
     NotBuilt(&'static str),
-    /// There is no `/dev/kvm`.
-    #[error("there is no /dev/kvm: load the module kvm_intel or kvm_amd, or turn virtualization on in the firmware")]
+    /// There is no `/dev/kvm`, or nothing behind it.
+    #[error(
+        "there is no KVM behind /dev/kvm: load the module kvm_intel or kvm_amd, or turn virtualization on in the firmware"
+    )]
     Missing,
     /// `/dev/kvm` may not be opened.
     #[error("/dev/kvm may not be opened: add the user to its group, {group}")]
@@ -29,6 +31,9 @@ pub enum Error {
     /// KVM does not do what a kernel needs.
     #[error("this machine's KVM is of no use: {0}")]
     Unfit(String),
+    /// The system lets no program be started from memory, which the monitor is.
+    #[error("programs may not be started from memory, which the monitor is; see the sysctl vm.memfd_noexec")]
+    FromMemory(#[source] io::Error),
     /// The monitor's process could not be started or talked to.
     #[error("cannot {action}")]
     Monitor {
@@ -45,6 +50,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Extents cannot be shown on a disk. The machine goes on as before.
+    #[error("cannot show these extents on disk {disk}: {reason}")]
+    Extents {
+        /// The disk's number.
+        disk: usize,
+        /// Why not.
+        reason: String,
+    },
     /// The machine ended by itself.
     #[error("the machine is gone: {}{}", ended.end, last_words(console))]
     Ended {
@@ -53,7 +66,21 @@ pub enum Error {
         /// The end of what the kernel printed.
         console: String,
     },
-    /// The monitor's process ended without a word.
+    /// The monitor did not answer in time, and was killed.
+    #[error("the monitor did not answer in time, and was killed{}", last_words(console))]
+    Silent {
+        /// The end of what the kernel printed.
+        console: String,
+    },
+    /// The monitor said what it may not say, which it does when a guest has taken it over, and was killed.
+    #[error("the monitor said what it may not say ({what}), and was killed{}", last_words(console))]
+    Unruly {
+        /// What is wrong with it.
+        what: String,
+        /// The end of what the kernel printed.
+        console: String,
+    },
+    /// The monitor's process ended, or was killed, without a word.
     #[error("the monitor was lost ({status}){}", last_words(console))]
     Lost {
         /// How its process ended.

@@ -85,8 +85,11 @@ pub struct Jail {
     pub capabilities: bool,
     /// Programs give it no privileges (`no_new_privs`).
     pub no_new_privileges: bool,
-    /// It can open no file (Landlock).
+    /// It can open, make and remove no file (Landlock).
     pub landlock: bool,
+    /// Landlock forbids it the rest as well: renames between folders, truncation, requests to devices. Linux 6.10 and
+    /// later can.
+    pub all_of_landlock: bool,
     /// It can make no core dump and no file larger than its disk.
     pub limits: bool,
     /// Each of its threads can make a few system calls alone (seccomp).
@@ -95,12 +98,13 @@ pub struct Jail {
 
 impl Jail {
     /// Each part's name, and whether it is closed.
-    pub fn parts(&self) -> [(&'static str, bool); 6] {
+    pub fn parts(&self) -> [(&'static str, bool); 7] {
         [
             ("unprivileged user", self.user),
             ("no capabilities", self.capabilities),
             ("no_new_privs", self.no_new_privileges),
             ("landlock", self.landlock),
+            ("all of landlock", self.all_of_landlock),
             ("limits", self.limits),
             ("seccomp", self.seccomp),
         ]

@@ -3,14 +3,20 @@
 use std::{
     fs::{self, File},
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
+    time::{Duration, Instant},
 };
+
+use rustix::io::Errno;
 
 use crate::{
     Error, Jail,
     error::one_line,
-    program::{Monitor, PATIENCE},
+    program::{Monitor, PATIENCE, Unheard},
     wire::{Report, Request},
 };
 
@@ -36,18 +42,21 @@ pub fn probe() -> Result<Support, Error> {
         let reason = "it is the module kvm_pvm, which interprets guests and cannot run a kernel";
         return Err(Error::Unfit(reason.to_owned()));
     }
-    let mut monitor = Monitor::start()?;
-    let failed = |source| Error::Monitor { action: "ask the monitor", source };
-    monitor.send(&Request::Probe, &[kvm.as_fd()]).map_err(failed)?;
-    match monitor.receive(Some(PATIENCE)) {
-        Ok(Some(Report::Works { max_vcpus, jail })) => Ok(Support { max_vcpus, jail }),
-        Ok(Some(Report::Unfit(reason))) => Err(Error::Unfit(one_line(&reason))),
-        Ok(Some(Report::Failed { action, reason })) => {
-            Err(Error::Unfit(one_line(&format!("cannot {action}: {reason}"))))
-        }
-        Ok(Some(_)) => Err(failed(io::Error::other("it spoke out of order"))),
-        // A KVM that never leaves the guest is of as little use as one that fails.
-        Ok(None) | Err(_) => Err(Error::Lost { status: monitor.end(), console: String::new() }),
+    ask(Monitor::start()?, kvm.as_fd(), PATIENCE)
+}
+
+fn ask(mut monitor: Monitor, kvm: BorrowedFd<'_>, patience: Duration) -> Result<Support, Error> {
+    let deadline = Instant::now() + patience;
+    // If it cannot be told any more, it has told why, or ended.
+    let _ = monitor.send(&Request::Probe, &[kvm], deadline);
+    match monitor.receive(Some(deadline)) {
+        Ok(Report::Works { max_vcpus, jail }) => Ok(Support { max_vcpus, jail }),
+        Ok(Report::Unfit(reason)) => Err(Error::Unfit(one_line(&reason))),
+        Ok(Report::Failed { action, reason }) => Err(Error::Unfit(one_line(&format!("cannot {action}: {reason}")))),
+        Ok(_) => Err(monitor.unruly("it spoke out of order").into_error(String::new())),
+        // All that takes long is the guest's program, which takes no time at all.
+        Err(Unheard::Silent) => Err(Error::Unfit("it does not come back from the guest".to_owned())),
+        Err(unheard) => Err(unheard.into_error(String::new())),
     }
 }
 
@@ -56,15 +65,17 @@ pub(crate) fn open() -> Result<File, Error> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(Error::Architecture);
     }
-    File::options().read(true).write(true).open(DEVICE).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing,
-        // A container forbids the device itself, which no group helps against.
-        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
-            Error::Open(error)
-        }
-        io::ErrorKind::PermissionDenied => Error::Denied { group: group_of(Path::new(DEVICE)) },
+    File::options().read(true).write(true).open(DEVICE).map_err(not_opened)
+}
+
+fn not_opened(error: io::Error) -> Error {
+    match Errno::from_io_error(&error) {
+        // A node may be there without a driver: the module is not loaded, or found virtualization turned off.
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Error::Missing,
+        Some(Errno::ACCESS) => Error::Denied { group: group_of(Path::new(DEVICE)) },
+        // A container forbids the device itself (`EPERM`), which no group helps against.
         _ => Error::Open(error),
-    })
+    }
 }
 
 /// The name of the group that `path` belongs to, or its number.
@@ -88,10 +99,37 @@ mod tests {
     fn a_machine_without_kvm_is_told_what_is_missing_and_one_with_it_has_processors() {
         match (probe(), Path::new(DEVICE).exists()) {
             (Ok(kvm), true) => assert!(kvm.max_vcpus >= 1),
-            (Err(Error::Missing), exists) => assert!(!exists),
+            (Err(Error::Missing), exists) => assert!(!exists || File::open(DEVICE).is_err()),
             (Err(Error::Unfit(reason)), true) => assert!(!reason.is_empty()),
             (Err(Error::Denied { group }), true) => assert!(!group.is_empty()),
             (other, exists) => panic!("/dev/kvm exists: {exists}, and the probe says {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_node_without_a_driver_is_as_good_as_none() {
+        for error in [Errno::NOENT, Errno::NODEV, Errno::NXIO] {
+            assert!(matches!(not_opened(error.into()), Error::Missing), "{error}");
+        }
+        assert!(matches!(not_opened(Errno::ACCESS.into()), Error::Denied { .. }));
+        assert!(matches!(not_opened(Errno::PERM.into()), Error::Open(_)));
+        assert!(matches!(not_opened(Errno::MFILE.into()), Error::Open(_)));
+    }
+
+    #[test]
+    fn a_kvm_that_does_not_come_back_is_unfit_and_a_monitor_that_ends_is_lost() {
+        let null = File::open("/dev/null").unwrap();
+        let (monitor, theirs) = Monitor::puppet();
+        match ask(monitor, null.as_fd(), Duration::from_millis(50)) {
+            Err(Error::Unfit(reason)) => assert_eq!(reason, "it does not come back from the guest"),
+            other => panic!("{other:?}"),
+        }
+        drop(theirs);
+        let (monitor, theirs) = Monitor::puppet();
+        drop(theirs);
+        assert!(matches!(ask(monitor, null.as_fd(), PATIENCE), Err(Error::Lost { .. })));
+        let (monitor, theirs) = Monitor::puppet();
+        crate::wire::send(&theirs, &Report::Bound, &[], None).unwrap();
+        assert!(matches!(ask(monitor, null.as_fd(), PATIENCE), Err(Error::Unruly { .. })));
     }
 }

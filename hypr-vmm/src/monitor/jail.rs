@@ -22,6 +22,9 @@ const NOBODY: u32 = 65534;
 /// `KVM_RUN`, the only request that a processor's thread makes.
 const KVM_RUN: u64 = 0xae80;
 
+/// The bits of a mapping's flags that tell its kind (Linux's `MAP_TYPE`).
+const MAP_TYPE: u64 = 0xf;
+
 /// What the monitor's own memory may come to beside the guest's, and for each thread besides, in bytes.
 const OWN_MEMORY: u64 = 256 << 20;
 const MEMORY_OF_THREAD: u64 = 4 << 20;
@@ -52,7 +55,16 @@ pub(crate) fn close(bounds: Bounds) -> Result<Jail, Failure> {
     let own = OWN_MEMORY.saturating_add(bounds.threads.saturating_mul(MEMORY_OF_THREAD));
     limit(Resource::Data, bounds.memory.saturating_add(own)).context("limit memory")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("close the monitor's memory")?;
-    Ok(Jail { user, capabilities: true, no_new_privileges: true, landlock, limits: true, seccomp: true })
+    Ok(Jail {
+        user,
+        capabilities: true,
+        no_new_privileges: true,
+        landlock: landlock != RulesetStatus::NotEnforced,
+        all_of_landlock: landlock == RulesetStatus::FullyEnforced,
+        limits: true,
+        // Filters are of threads, and come when each of them stands.
+        seccomp: false,
+    })
 }
 
 /// Sets a limit for good, unless there is a lower one already.
@@ -86,14 +98,15 @@ fn give_up_capabilities() -> Result<(), Failure> {
     rustix::thread::set_capabilities(None, sets).context(action)
 }
 
-/// True if every access to the file system that this kernel can forbid is forbidden.
-fn close_file_system() -> bool {
+/// Forbids every access to the file system that this kernel can forbid: none, those that Landlock has known from the
+/// beginning, of which opening files is one, or all.
+fn close_file_system() -> RulesetStatus {
     let everything = AccessFs::from_all(ABI::V5);
     let status = Ruleset::default()
         .handle_access(everything)
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self);
-    status.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
+    status.map_or(RulesetStatus::NotEnforced, |status| status.ruleset)
 }
 
 /// What a thread does for a living.
@@ -161,29 +174,30 @@ pub(crate) fn filter(role: Role) -> Result<BpfProgram, Failure> {
     let action = "make a system call filter";
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         COMMON.iter().chain(role.calls()).map(|call| (*call, Vec::new())).collect();
-    // Memory, but none that could hold a program.
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        let executable = u64::try_from(libc::PROT_EXEC).context(action)?;
-        rules.insert(call, vec![rule(2, SeccompCmpOp::MaskedEq(executable), 0)?]);
-    }
-    match role {
-        Role::Vcpu => {
-            rules.insert(libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, KVM_RUN)?]);
-        }
-        Role::Main => {
-            let duplicate = u64::try_from(libc::F_DUPFD_CLOEXEC).context(action)?;
-            rules.insert(libc::SYS_fcntl, vec![rule(1, SeccompCmpOp::Eq, duplicate)?]);
-        }
-        Role::Disks => {}
+    // Memory, but none that could hold a program, and none that is shared: that would not count as the process's own,
+    // which alone is limited. What a processor shares with KVM was mapped when that was made.
+    let executable = u64::try_from(libc::PROT_EXEC).context(action)?;
+    let private = u64::try_from(libc::MAP_PRIVATE).context(action)?;
+    let no_program = condition(2, SeccompCmpOp::MaskedEq(executable), 0)?;
+    // All of the bits, since the one of shared memory is in other kinds as well.
+    let no_sharing = condition(3, SeccompCmpOp::MaskedEq(MAP_TYPE), private)?;
+    rules.insert(libc::SYS_mprotect, vec![rule(vec![no_program.clone()])?]);
+    rules.insert(libc::SYS_mmap, vec![rule(vec![no_program, no_sharing])?]);
+    if role == Role::Vcpu {
+        rules.insert(libc::SYS_ioctl, vec![rule(vec![condition(1, SeccompCmpOp::Eq, KVM_RUN)?])?]);
     }
     let architecture = TargetArch::try_from(std::env::consts::ARCH).context(action)?;
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture);
     filter.and_then(BpfProgram::try_from).context(action)
 }
 
-fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, Failure> {
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Failure> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
-    condition.and_then(|condition| SeccompRule::new(vec![condition])).context("make a system call filter")
+    condition.context("make a system call filter")
+}
+
+fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, Failure> {
+    SeccompRule::new(conditions).context("make a system call filter")
 }
 
 /// Leaves this thread nothing but what `filter` has.

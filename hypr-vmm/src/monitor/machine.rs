@@ -34,7 +34,8 @@ pub(crate) struct Machine {
     /// The disks, in order, and how large each is.
     pub(crate) disks: Vec<(Arc<OnceLock<Extents>>, u64)>,
     pub(crate) attached_disks: Vec<Attached>,
-    pub(crate) attached_console: Option<Attached>,
+    /// The channel's.
+    pub(crate) attached_console: Vec<Attached>,
     /// Until they are loaded.
     kernel: Option<File>,
     initramfs: Option<(File, u64)>,
@@ -57,12 +58,11 @@ impl Descriptors {
 
 impl Machine {
     /// Builds the machine that `start` describes.
-    pub(crate) fn build(kvm: &Kvm, start: &wire::Start, descriptors: Vec<OwnedFd>) -> Result<Self, Failure> {
-        let mut descriptors = Descriptors::new(descriptors);
+    pub(crate) fn build(kvm: &Kvm, start: &wire::Start, mut descriptors: Descriptors) -> Result<Self, Failure> {
         let console = File::from(descriptors.next("the console")?);
         let kernel = File::from(descriptors.next("the kernel")?);
         let initramfs = start.has_initramfs.then(|| descriptors.next("the initramfs")).transpose()?;
-        let channel = start.has_channel.then(|| descriptors.next("the channel")).transpose()?;
+        let channel = UnixStream::from(descriptors.next("the channel")?);
         let mut files: Vec<_> = descriptors.0.map(Some).collect();
 
         let vm = kvm.create_vm().context("make a virtual machine")?;
@@ -78,15 +78,11 @@ impl Machine {
         let vcpus = vcpus.collect::<Result<Vec<_>, Failure>>()?;
 
         let counters = Arc::new(Counters::default());
-        let mut devices: Vec<(Box<dyn VirtioDevice>, Option<OwnedFd>)> = Vec::new();
+        channel.set_nonblocking(true).context("open the channel")?;
+        let watched = OwnedFd::from(channel.try_clone().context("open the channel")?);
         // First, since the guest names its port by the device's number.
-        let console_device = channel.map(|channel| {
-            let socket = UnixStream::from(channel);
-            socket.set_nonblocking(true).context("open the channel")?;
-            let watched = OwnedFd::from(socket.try_clone().context("open the channel")?);
-            Ok((Box::new(Console::new(socket)) as Box<dyn VirtioDevice>, Some(watched)))
-        });
-        devices.extend(console_device.transpose()?);
+        let mut devices: Vec<(Box<dyn VirtioDevice>, Option<OwnedFd>)> =
+            vec![(Box::new(Console::new(channel)), Some(watched))];
         let mut disks = Vec::new();
         for disk in &start.disks {
             let extents = Arc::new(OnceLock::new());
@@ -111,7 +107,7 @@ impl Machine {
             memory: Arc::clone(&memory),
             counters: Arc::clone(&counters),
         };
-        let attached_console = (attached.len() > disks.len()).then(|| attached.remove(0));
+        let attached_disks = attached.split_off(1);
         let initramfs = initramfs.map(|file| {
             let file = File::from(file);
             let length = file.metadata().context("look at the initramfs")?.len();
@@ -123,8 +119,8 @@ impl Machine {
             bus: Arc::new(bus),
             counters,
             disks,
-            attached_disks: attached,
-            attached_console,
+            attached_disks,
+            attached_console: attached,
             kernel: Some(kernel),
             initramfs: initramfs.transpose()?,
             memory,
@@ -147,17 +143,22 @@ impl Machine {
         }
     }
 
+    /// Shows `extents` on a disk that has none.
+    pub(crate) fn bind(&self, disk: usize, extents: Vec<wire::Extent>, files: Vec<OwnedFd>) -> Result<(), Failure> {
+        let refused = |reason: &str| Failure::new("lay out a disk", reason);
+        let (slot, capacity) = self.disks.get(disk).ok_or_else(|| refused("there is no disk of this number"))?;
+        let mut files: Vec<_> = files.into_iter().map(Some).collect();
+        let extents = bound(extents, &mut files, *capacity)?;
+        slot.set(extents).map_err(|_| refused("the disk shows something already"))
+    }
+
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 }
 
 /// `extents` with those of `files` that they name, each of which belongs to one of them.
-pub(crate) fn bound(
-    mut extents: Vec<wire::Extent>,
-    files: &mut [Option<OwnedFd>],
-    capacity: u64,
-) -> Result<Extents, Failure> {
+fn bound(mut extents: Vec<wire::Extent>, files: &mut [Option<OwnedFd>], capacity: u64) -> Result<Extents, Failure> {
     let mut own = Vec::with_capacity(extents.len());
     for extent in &mut extents {
         let file = files.get_mut(extent.file).and_then(Option::take);

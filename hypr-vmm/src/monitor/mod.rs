@@ -13,6 +13,7 @@ mod arch;
 pub mod devices;
 pub mod exits;
 mod failure;
+mod inherited;
 mod jail;
 mod machine;
 pub mod memory;
@@ -47,25 +48,21 @@ use crate::{
     wire::{self, Report, Request},
 };
 
-/// Files of one disk; a machine has one that is made of many.
-const MAX_DESCRIPTORS: usize = 4096;
-
 /// Serves the library, whose socket is the standard input, until it closes it or the machine ends.
 pub fn main() -> ExitCode {
-    // Whatever the program left open that the library is part of.
-    // SAFETY: nothing has been opened here yet.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    // First, while nothing has been opened here.
+    let closed = inherited::close().context("close what the monitor is not meant to have");
     // Else its name is the number of the descriptor that it was started from.
     let _ = rustix::thread::set_name(c"hypr-monitor");
     let control = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(control) => UnixStream::from(control),
         Err(_) => return ExitCode::FAILURE,
     };
-    match serve(&control) {
+    match closed.and_then(|()| serve(&control)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { action, reason }) => {
             // Without the library there is nobody to tell.
-            let _ = wire::send(&control, &Report::Failed { action, reason }, &[]);
+            let _ = wire::send(&control, &Report::Failed { action, reason }, &[], None);
             ExitCode::FAILURE
         }
     }
@@ -94,25 +91,24 @@ fn answer_probe(control: &UnixStream, descriptors: Vec<OwnedFd>) -> Result<(), F
     )
 }
 
-fn run(control: &UnixStream, start: &wire::Start, mut descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
-    if descriptors.is_empty() {
-        return Err(Failure::new("take over /dev/kvm", "its descriptor was not passed"));
-    }
-    let kvm = machine::kvm(descriptors.remove(0));
+fn run(control: &UnixStream, start: &wire::Start, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
+    let mut descriptors = Descriptors::new(descriptors);
+    let kvm = machine::kvm(descriptors.next("/dev/kvm")?);
     let mut machine = Machine::build(&kvm, start, descriptors)?;
     drop(kvm);
     let statistics = Statistics::open(&machine.vcpus);
-    let jail = jail::close(bounds(start))?;
+    let mut jail = jail::close(bounds(start))?;
     machine.load(start)?;
 
     let wake = Arc::new(EventFd::new(EFD_CLOEXEC).context("make an event")?);
     let ends = start_threads(&mut machine, &wake)?;
-    let mut worker = Worker::new(Arc::clone(machine.memory()), machine.attached_console.take().into_iter().collect())?;
+    let mut worker = Worker::new(Arc::clone(machine.memory()), std::mem::take(&mut machine.attached_console))?;
     worker.watch(control, CONTROL)?;
     worker.watch(&worker::as_fd(&wake), MACHINE)?;
     jail::confine(&jail::filter(Role::Main)?)?;
     // All threads have their filters when the library hears of the machine.
     ends.barrier.wait();
+    jail.seccomp = true;
     tell(control, &Report::Running(jail))?;
     let end = follow(control, &mut worker, &machine, &ends.receiver)?;
     let Some(end) = end else { return Ok(()) };
@@ -196,12 +192,12 @@ fn follow(
                 None => return Ok(None),
                 Some((Request::Stop, _)) => return Ok(Some(End::Stopped)),
                 Some((Request::Bind { disk, extents }, files)) => {
-                    let (slot, capacity) =
-                        machine.disks.get(disk).ok_or_else(|| Failure::new("bind extents", "there is no such disk"))?;
-                    let mut files: Vec<_> = files.into_iter().map(Some).collect();
-                    let extents = machine::bound(extents, &mut files, *capacity)?;
-                    slot.set(extents).map_err(|_| Failure::new("bind extents", "the disk has some already"))?;
-                    tell(control, &Report::Bound)?;
+                    // A mistake of the library's program is no reason to end the machine.
+                    let report = match machine.bind(disk, extents, files) {
+                        Ok(()) => Report::Bound,
+                        Err(Failure { reason, .. }) => Report::Refused(reason),
+                    };
+                    tell(control, &report)?;
                 }
                 Some(_) => return Err(Failure::new("understand a request", "there is a machine already")),
             },
@@ -210,9 +206,9 @@ fn follow(
 }
 
 fn receive(control: &UnixStream) -> Result<Option<(Request, Vec<OwnedFd>)>, Failure> {
-    wire::receive(control, MAX_DESCRIPTORS).context("read a request")
+    wire::receive(control, wire::MAX_DESCRIPTORS, None).context("read a request")
 }
 
 fn tell(control: &UnixStream, report: &Report) -> Result<(), Failure> {
-    wire::send(control, report, &[]).context("answer")
+    wire::send(control, report, &[], None).context("answer")
 }

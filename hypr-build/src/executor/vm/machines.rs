@@ -192,7 +192,11 @@ fn failed_to_start(error: hypr_vmm::Error) -> ExecutorError {
     match error {
         hypr_vmm::Error::Ended { ended, console } => gone(&ended.end, &console),
         hypr_vmm::Error::Lost { status, console } => lost(&status, &console),
+        error @ (hypr_vmm::Error::Silent { .. } | hypr_vmm::Error::Unruly { .. }) => {
+            ExecutorError::Lost(error.to_string())
+        }
         hypr_vmm::Error::Setup { action, reason } => setup_error(&action, io::Error::other(reason)),
+        error @ hypr_vmm::Error::Extents { .. } => setup_error("show the layers", io::Error::other(error)),
         error => unavailable(with_causes(&error)),
     }
 }
@@ -246,6 +250,9 @@ impl Booted {
         match self.cleanups.carry_out(move || vm.stop()).await {
             Some(Ok(Ended { end, .. })) if end != End::Stopped => gone(&end, &console),
             Some(Err(hypr_vmm::Error::Lost { status, .. })) => lost(&status, &console),
+            Some(Err(error @ (hypr_vmm::Error::Silent { .. } | hypr_vmm::Error::Unruly { .. }))) => {
+                ExecutorError::Lost(error.to_string())
+            }
             _ => ExecutorError::Lost(format!("{what}{}", last_words(&console))),
         }
     }

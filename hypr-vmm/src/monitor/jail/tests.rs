@@ -1,7 +1,7 @@
 use super::*;
 
 /// Calls that a monitor that was taken over would like to make, none of which any of its threads may.
-const FORBIDDEN: [i64; 34] = [
+const FORBIDDEN: [i64; 35] = [
     libc::SYS_open,
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -36,6 +36,7 @@ const FORBIDDEN: [i64; 34] = [
     libc::SYS_keyctl,
     libc::SYS_io_uring_setup,
     libc::SYS_userfaultfd,
+    libc::SYS_fcntl,
 ];
 
 /// Runs `act` in a child with the filter of `role`; the signal that ended it, if one did.
@@ -71,17 +72,22 @@ fn calls_that_a_monitor_does_not_need_end_it() {
 }
 
 #[test]
-fn memory_for_programs_and_requests_to_kvm_but_one_end_it() {
+fn memory_for_programs_or_that_does_not_count_and_requests_to_kvm_but_one_end_it() {
     for role in [Role::Main, Role::Disks, Role::Vcpu] {
-        let map = |protection| {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let map = |protection, kind| {
             confined(role, || {
                 // SAFETY: a new mapping at a place of the kernel's choice.
-                let _ = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+                let _ =
+                    unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, kind | libc::MAP_ANONYMOUS, -1, 0) };
             })
         };
-        assert_eq!(map(libc::PROT_READ | libc::PROT_WRITE), None, "{role:?}");
-        assert_eq!(map(libc::PROT_READ | libc::PROT_EXEC), Some(libc::SIGSYS), "{role:?}");
+        let data = libc::PROT_READ | libc::PROT_WRITE;
+        assert_eq!(map(data, libc::MAP_PRIVATE), None, "{role:?}");
+        assert_eq!(map(libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE), Some(libc::SIGSYS), "{role:?}");
+        for kind in [libc::MAP_SHARED, libc::MAP_SHARED_VALIDATE] {
+            assert_eq!(map(data, kind), Some(libc::SIGSYS), "{role:?}");
+            assert_eq!(map(data, kind | libc::MAP_NORESERVE), Some(libc::SIGSYS), "{role:?}");
+        }
         // `KVM_CREATE_VM`, on no descriptor.
         let ended = confined(role, || {
             // SAFETY: the call is refused before it looks at its arguments.
