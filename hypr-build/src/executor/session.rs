@@ -39,13 +39,12 @@ pub(crate) struct Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
-    /// Waits for the agent's first words on `stream`. All of the conversation has `timeout` from now on.
+    /// Waits for the agent's first words on `stream`. The conversation has time until `deadline`.
     ///
     /// # Errors
     /// Fails when the agent does not answer, or not in this protocol's version. Here as later, [`ExecutorError::Limit`]
     /// says that the time is over.
-    pub(crate) async fn open(stream: S, timeout: Option<Duration>) -> Result<Self, ExecutorError> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    pub(crate) async fn open(stream: S, deadline: Option<Instant>) -> Result<Self, ExecutorError> {
         let mut session = Self { stream, body: vec![0; MAX_REPORT], deadline, changes_left: u64::MAX };
         match session.receive().await? {
             Some(Report::Hello(protocol::VERSION)) => Ok(session),
@@ -160,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
         loop {
             match self.receive().await? {
-                Some(Report::Changes(bytes)) => {
+                Some(Report::Changes(bytes)) if !bytes.is_empty() => {
                     let left = self.changes_left.checked_sub(bytes.len() as u64);
                     self.changes_left = left.ok_or(TOO_MANY_CHANGES)?;
                     out.write_all(&bytes).await.map_err(ExecutorError::Changes)?;
@@ -178,8 +177,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     }
 }
 
+/// When the time of a step that may take so long and begins now is over.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    Instant::now().checked_add(timeout?)
+}
+
 /// What `work` comes to before the time is over.
-async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, ExecutorError>>,
 ) -> Result<T, ExecutorError> {

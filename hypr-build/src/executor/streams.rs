@@ -1,8 +1,8 @@
 //! The host's end of the connections that a step makes to its sockets.
 //!
 //! Each stream is a task of its own, so that none waits for another, and reading the agent's reports waits for none of
-//! them. Nothing that the agent says can make hypr keep more than a window's worth of bytes a stream, of so many
-//! streams as there may be. The tasks end with this value.
+//! them. Nothing that the agent says can make hypr keep more than a window's worth of bytes a stream, of twice so many
+//! streams as may be open: those that are, and those about to say their last word. The tasks end with this value.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
     sync::{Semaphore, mpsc},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -42,6 +42,7 @@ pub(super) struct Streams {
 struct Stream {
     incoming: mpsc::UnboundedSender<Flow>,
     allowances: Arc<Allowances>,
+    task: AbortHandle,
 }
 
 /// How much may be on its way.
@@ -71,15 +72,16 @@ impl Streams {
         self.open.retain(|_, stream| !stream.incoming.is_closed());
         while self.tasks.try_join_next().is_some() {}
         let agent = self.agents.get(&mount).ok_or_else(out_of_order)?.clone();
-        if number != self.next || self.open.len() >= MAX_STREAMS {
+        // An agent that does not listen keeps tasks from saying it.
+        if number != self.next || self.open.len() >= MAX_STREAMS || self.tasks.len() >= 2 * MAX_STREAMS {
             return Err(out_of_order());
         }
         self.next = number.checked_add(1).ok_or_else(out_of_order)?;
         let (incoming, received) = mpsc::unbounded_channel();
         let allowances = Arc::new(Allowances { held: AtomicUsize::new(0), wanted: Semaphore::new(WINDOW) });
-        self.open.insert(number, Stream { incoming, allowances: Arc::clone(&allowances) });
-        let end = End { number, requests: self.requests.clone(), allowances };
-        self.tasks.spawn(async move { end.serve(received, agent).await });
+        let end = End { number, requests: self.requests.clone(), allowances: Arc::clone(&allowances) };
+        let task = self.tasks.spawn(async move { end.serve(received, agent).await });
+        self.open.insert(number, Stream { incoming, allowances, task });
         Ok(())
     }
 
@@ -109,6 +111,7 @@ impl Streams {
             }
             Flow::End => {}
             Flow::Close => {
+                stream.task.abort();
                 self.open.remove(&number);
                 return Ok(());
             }

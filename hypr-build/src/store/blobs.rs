@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     image::Sha256Digest,
-    store::{Store, StoreError, sync_folder, work::PendingFile},
+    store::{Store, StoreError, work::PendingFile},
 };
 
 /// A blob that is being written. It vanishes when dropped unpublished.
@@ -46,16 +46,17 @@ impl Store {
         })
     }
 
-    /// Keeps `bytes` as a blob and returns its digest.
+    /// Keeps `bytes`, which can be had again, as a blob and returns its digest. A power failure may cut it off.
     ///
     /// # Errors
     /// Fails when the disk is full; nothing is left then.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Sha256Digest, StoreError> {
         let digest = Sha256Digest::of(bytes);
-        if self.blob(&digest).is_none() {
-            let mut blob = self.new_blob(&digest, None)?;
-            blob.write_all(bytes).map_err(|error| StoreError::io("write", self.layout().blob(&digest), error))?;
-            blob.publish()?;
+        let path = self.layout().blob(&digest);
+        if !fs::read(&path).is_ok_and(|present| present == bytes) {
+            let pending = self.pending_file()?;
+            pending.file().write_all(bytes).map_err(|error| StoreError::io("write", &path, error))?;
+            pending.rename(&path)?;
         }
         Ok(digest)
     }
@@ -67,7 +68,7 @@ impl PendingBlob {
         self.file.file()
     }
 
-    /// Checks digest and size, makes the blob durable and returns its path.
+    /// Checks digest and size, makes the blob durable and returns its path; its name is durable with the next manifest.
     ///
     /// # Errors
     /// [`StoreError::BlobDigest`] or [`StoreError::BlobSize`] when the bytes are not what was promised; nothing is
@@ -88,7 +89,6 @@ impl PendingBlob {
             file.sync()?;
             file.rename(&path)?;
         }
-        sync_folder(&store.layout().folder("blobs/sha256"))?;
         Ok(path)
     }
 }

@@ -12,7 +12,7 @@ use hypr_squash::Prefix;
 
 use crate::{
     Digest,
-    store::{Store, StoreError, lock::FileLock, spare::SHORTEST_PREFIX, sync_folder, work::PendingFile},
+    store::{Store, StoreError, lock::FileLock, spare::SHORTEST_PREFIX, work::PendingFile},
 };
 
 /// The squashfs file of an image. While one is held, nobody can remove files of images; drop it before asking to.
@@ -86,8 +86,8 @@ impl PendingImage {
         self.file.path()
     }
 
-    /// Makes the file durable and gives it its name, the digest of its bytes. One that is there already is used
-    /// instead. `prefix` is what is known of how it begins.
+    /// Makes the file durable and gives it its name, the digest of its bytes, which is durable with the next manifest.
+    /// One that is there already is used instead. `prefix` is what is known of how it begins.
     ///
     /// # Errors
     /// Fails when the disk is full; nothing half-written is left then.
@@ -111,7 +111,6 @@ impl PendingImage {
         let lock = store.share_images()?;
         let path = store.layout().image(&digest);
         file.rename(&path)?;
-        sync_folder(&store.layout().folder("images"))?;
         Ok(ImageFile { digest, path, size, _lock: lock })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Layer, LayerId,
-    store::{Store, StoreError, sync_folder, work::PendingFile},
+    store::{Store, StoreError, work::PendingFile},
 };
 
 /// A layer that is being written. It vanishes when dropped unpublished.
@@ -58,7 +58,7 @@ impl PendingLayer {
         self.file.file()
     }
 
-    /// Makes the layer that `summary` tells of durable and gives it its name.
+    /// Makes the layer that `summary` tells of durable and gives it its name, which is durable with the next manifest.
     ///
     /// A layer that is in the store already, because another build made the same, is used instead; publishing the
     /// same layer from several processes at once is safe.
@@ -73,24 +73,18 @@ impl PendingLayer {
 
     pub(super) fn publish_as(self, id: LayerId, index: &[u8]) -> Result<Layer, StoreError> {
         let Self { store, file } = self;
-        let folder = store.layout().folder("layers");
-        let layer = match store.layer(&id) {
-            Some(layer) => layer,
-            None => {
-                let path = store.layout().layer(&id.file);
-                file.sync()?;
-                // The index comes first, so that a layer never lacks one. It can be made anew from the layer and has
-                // a digest of its own: no sync.
-                let sidecar = store.pending_file()?;
-                let written = sidecar.file().write_all(index);
-                written.map_err(|error| StoreError::io("write", sidecar.path(), error))?;
-                sidecar.rename(&store.layout().layer_index(&id.file))?;
-                file.rename(&path)?;
-                Layer { id, path }
-            }
-        };
-        // Also for a layer that was there: its publisher may not have got this far yet.
-        sync_folder(&folder)?;
-        Ok(layer)
+        if let Some(layer) = store.layer(&id) {
+            return Ok(layer);
+        }
+        let path = store.layout().layer(&id.file);
+        file.sync()?;
+        // The index comes first, so that a layer never lacks one. It can be made anew from the layer and has
+        // a digest of its own: no sync.
+        let sidecar = store.pending_file()?;
+        let written = sidecar.file().write_all(index);
+        written.map_err(|error| StoreError::io("write", sidecar.path(), error))?;
+        sidecar.rename(&store.layout().layer_index(&id.file))?;
+        file.rename(&path)?;
+        Ok(Layer { id, path })
     }
 }

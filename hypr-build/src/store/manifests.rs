@@ -272,6 +272,10 @@ impl Store {
         let pending = self.pending_file()?;
         pending.file().write_all(&bytes).map_err(|error| StoreError::io("write", path, error))?;
         pending.sync()?;
+        // All at once, and where a journal has it already with the line above, for nothing.
+        for folder in ["layers", "blobs/sha256", "images"] {
+            sync_folder(&self.layout().folder(folder))?;
+        }
         let made = make_folders(path)?;
         pending.rename(path)?;
         for folder in made.iter().map(PathBuf::as_path).chain(path.parent()) {

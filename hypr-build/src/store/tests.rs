@@ -241,6 +241,12 @@ fn blob_is_kept_only_if_it_is_what_was_promised() -> Result {
     assert_eq!(fs::read(write(b"content", Some(7))?)?, b"content");
     assert_eq!(store.put_blob(b"content")?, digest);
     assert!(store.blob(&digest).is_some());
+    // What a power failure left of one.
+    let other = store.put_blob(b"another")?;
+    let path = store.blob(&other).ok_or("not there")?;
+    fs::write(&path, b"")?;
+    store.put_blob(b"another")?;
+    assert_eq!(fs::read(&path)?, b"another");
     Ok(())
 }
 

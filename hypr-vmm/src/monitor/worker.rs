@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     sources: Vec<Source>,
     /// What each device's socket is watched for.
     watched: Vec<EventFlags>,
+    /// Devices that have more to do; kept between calls of [`wait`](Self::wait), since nothing tells of it again.
+    busy: Vec<bool>,
 }
 
 impl Worker {
@@ -50,7 +52,8 @@ impl Worker {
     pub(crate) fn new(memory: Arc<Memory>, attached: Vec<Attached>) -> Result<Self, Failure> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make a poll set")?;
         let watched = vec![EventFlags::empty(); attached.len()];
-        let mut worker = Self { memory, attached: Vec::new(), epoll, sources: Vec::new(), watched };
+        let busy = vec![false; attached.len()];
+        let mut worker = Self { memory, attached: Vec::new(), epoll, sources: Vec::new(), watched, busy };
         for (device, attached) in attached.iter().enumerate() {
             for (queue, notification) in attached.notifications.iter().enumerate() {
                 worker.add(&as_fd(notification), Source::Queue { device, queue }, EventFlags::IN)?;
@@ -70,11 +73,10 @@ impl Worker {
 
     /// Serves devices until one of the [watched](Self::watch) descriptors can be read.
     pub(crate) fn wait(&mut self) -> io::Result<usize> {
-        let mut busy = vec![false; self.attached.len()];
         loop {
             let mut events = Vec::with_capacity(16);
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let timeout = busy.contains(&true).then_some(&now);
+            let timeout = self.busy.contains(&true).then_some(&now);
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
@@ -86,10 +88,10 @@ impl Worker {
                     Some(Source::Queue { device, queue }) => {
                         // Whatever the count is, one turn serves all.
                         let _ = self.attached[device].notifications[queue].read();
-                        busy[device] = true;
+                        self.busy[device] = true;
                     }
                     Some(Source::Socket { device }) => {
-                        busy[device] = true;
+                        self.busy[device] = true;
                         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                             self.forget_socket(device)?;
                         }
@@ -98,9 +100,9 @@ impl Worker {
                     None => {}
                 }
             }
-            for (device, is_busy) in busy.iter_mut().enumerate() {
-                if std::mem::take(is_busy) {
-                    *is_busy = self.serve(device)?;
+            for device in 0..self.attached.len() {
+                if std::mem::take(&mut self.busy[device]) {
+                    self.busy[device] = self.serve(device)?;
                 }
             }
             if let Some(number) = other {

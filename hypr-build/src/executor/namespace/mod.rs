@@ -45,7 +45,7 @@ use super::{
     protocol::{Lower, Request},
     request::{self, Stacks, blocking, setup_error},
     seccomp::Filter,
-    session::Session,
+    session::{Session, deadline},
 };
 use crate::snapshot::Snapshot;
 
@@ -219,7 +219,7 @@ impl Executor for NamespaceExecutor {
         machine.refuse_unmapped(&step)?;
         // In this order, so that the channel is closed first when this future is dropped.
         let Prepared { sandbox, channel, descriptors, lowers } = self.prepare(&step).await?;
-        let mut session = Session::open(channel, step.limits.timeout).await?;
+        let mut session = Session::open(channel, deadline(step.limits.timeout)).await?;
         let result = match self.set_up(&mut session, &step, &sandbox, descriptors, lowers).await {
             Ok(()) => finish_process(&mut session, &sandbox, &step, io).await,
             Err(error) => Err(error),

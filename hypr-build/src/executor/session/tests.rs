@@ -147,7 +147,7 @@ async fn time_counts_wherever_it_is_spent() {
         };
         let mut kept = Kept::default();
         let step = async {
-            let mut session = Session::open(ours, Some(Duration::from_secs(5))).await?;
+            let mut session = Session::open(ours, deadline(Some(Duration::from_secs(5)))).await?;
             session.send(&Request::Capture).await?;
             session.follow(&[], &mut kept).await
         };
@@ -163,7 +163,7 @@ async fn the_capture_of_changes_counts() {
     let frames = [Report::Hello(protocol::VERSION), Report::Started, exited].map(|report| report.encode());
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     theirs.write_all(&frames.concat()).await.unwrap();
-    let mut session = Session::open(ours, Some(Duration::from_secs(5))).await.unwrap();
+    let mut session = Session::open(ours, deadline(Some(Duration::from_secs(5)))).await.unwrap();
     let begin = Instant::now();
     let mut kept = Kept::default();
     session.follow(&[], &mut kept).await.unwrap();

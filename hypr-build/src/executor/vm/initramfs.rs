@@ -16,6 +16,8 @@ pub(super) fn build(agent: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<F
     // The standard library wants standard streams before the agent can mount anything.
     archive.entry("dev", 0o040_755, &[])?;
     archive.device("dev/null", 0o020_666, (1, 3))?;
+    // Where it says why it could not.
+    archive.device("dev/kmsg", 0o020_600, (1, 11))?;
     archive.entry("modules", 0o040_755, &[])?;
     for (number, (name, content)) in modules.iter().enumerate() {
         // The agent loads them in the order of their names.

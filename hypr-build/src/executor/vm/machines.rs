@@ -13,6 +13,7 @@ use std::{
 };
 
 use hypr_vmm::{Activity, Disk, End, Ended, Extent, Vm};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     super::{
@@ -59,9 +60,26 @@ pub(super) struct Machines {
     host_memory: u64,
     host_cpus: u8,
     cleanups: Arc<Cleanups>,
-    spare: Mutex<Option<Booted>>,
+    spare: Mutex<Spare>,
     /// How many there are, the spare one included.
     count: Arc<AtomicUsize>,
+    /// MiB of the host's memory that no machine may use yet.
+    room: Arc<Semaphore>,
+}
+
+/// A machine that waits for its step.
+#[derive(Debug, Default)]
+enum Spare {
+    #[default]
+    None,
+    Starting,
+    Ready(Booted),
+}
+
+/// Memory of the host that a machine may use, for as long as this is held.
+#[derive(Debug)]
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Machines {
@@ -81,16 +99,19 @@ impl Machines {
         let initramfs = initramfs.map_err(|source| setup_error("make the machine's first file system", source))?;
         let kernel = kernel.open().map_err(|error| unavailable(with_causes(&error)))?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let host_memory = memory_of_host() >> 20;
+        let room = usize::try_from(host_memory).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             initramfs,
             kernel,
             seccomp: filter.to_bytes(),
             scratch_root,
-            host_memory: memory_of_host() >> 20,
+            host_memory,
             host_cpus: u8::try_from(cpus.min(32)).unwrap_or(1),
             cleanups,
             spare: Mutex::default(),
             count: Arc::default(),
+            room: Arc::new(Semaphore::new(room)),
         })
     }
 
@@ -99,14 +120,39 @@ impl Machines {
         &self.seccomp
     }
 
+    /// Waits until the host has memory for a step with `limits` beside all other machines. A spare one has to go for it.
+    pub(super) async fn room(&self, limits: &Limits) -> Result<Room, ExecutorError> {
+        let claim = self.claim(self.memory_of(limits));
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(claim) {
+            return Ok(Room { _permit: permit });
+        }
+        self.drop_spare();
+        let permit = Arc::clone(&self.room).acquire_many_owned(claim).await;
+        permit
+            .map(|permit| Room { _permit: permit })
+            .map_err(|_| unavailable("there is no more room for machines".to_owned()))
+    }
+
+    /// One that wants more than there is has it alone.
+    fn claim(&self, memory: u64) -> u32 {
+        u32::try_from(memory.min(self.host_memory)).unwrap_or(u32::MAX)
+    }
+
+    /// MiB that a step with `limits` may use.
+    fn memory_of(&self, limits: &Limits) -> u64 {
+        let default = (self.host_memory / 2).clamp(256, DEFAULT_MEMORY);
+        limits.memory.map_or(default, |bytes| bytes.get().div_ceil(1 << 20))
+    }
+
     /// The shape of a machine for a step with `limits` and so many layers.
     ///
     /// # Errors
-    /// Fails when no disk is as small as the step's is to be.
+    /// Fails when there are no disks of the size that the step's is to have.
     pub(super) fn shape(&self, limits: &Limits, layers: usize) -> Result<Shape, ExecutorError> {
         let scratch = scratch_size(limits);
-        if scratch < scratch::MIN_SIZE {
-            let reason = format!("a microVM's disk has at least {} MiB", scratch::MIN_SIZE >> 20);
+        if !(scratch::MIN_SIZE..=scratch::MAX_SIZE).contains(&scratch) {
+            let (least, most) = (scratch::MIN_SIZE >> 20, scratch::MAX_SIZE >> 30);
+            let reason = format!("a microVM's disk has {least} MiB to {most} GiB");
             return Err(ExecutorError::Unenforceable { limit: "scratch", reason });
         }
         let cpus = limits.cpus.map_or(u64::from(self.host_cpus), |cpus| cpus.get().into());
@@ -114,8 +160,7 @@ impl Machines {
         let vcpus = vcpus.unwrap_or(NonZeroU8::MIN);
         let layers = layers.next_multiple_of(LAYERS) as u64;
         let own = KERNEL_MEMORY + layers * u64::from(vcpus.get()) * LAYER_MEMORY / 1024;
-        let default = (self.host_memory / 2).clamp(256, DEFAULT_MEMORY);
-        let memory = own + limits.memory.map_or(default, |bytes| bytes.get().div_ceil(1 << 20));
+        let memory = self.memory_of(limits).saturating_add(own);
         let memory = memory.saturating_add(memory / DESCRIBED_BY);
         Ok(Shape { vcpus, memory: u32::try_from(memory).unwrap_or(u32::MAX), scratch })
     }
@@ -124,35 +169,51 @@ impl Machines {
     ///
     /// # Errors
     /// Fails when no machine can be started.
-    pub(super) fn take(&self, shape: Shape, layers: &[Extent]) -> Result<Booted, ExecutorError> {
-        let spare = self.spare().take();
-        if let Some(mut spare) = spare.filter(|spare| spare.shape == shape)
+    pub(super) fn take(&self, shape: Shape, layers: &[Extent], room: Room) -> Result<Booted, ExecutorError> {
+        if let Some(mut spare) = self.take_spare().filter(|spare| spare.shape == shape)
             && spare.show(layers).is_ok()
         {
             return Ok(spare);
         }
-        let mut booted = self.boot(shape)?;
+        let mut booted = self.boot(shape, room)?;
         booted.show(layers)?;
         Ok(booted)
     }
 
-    /// Starts a spare machine of this shape where a processor is idle, aside from what follows.
-    pub(super) fn start_spare(self: &Arc<Self>, shape: Shape) {
-        if self.count.load(Ordering::Relaxed) >= self.host_cpus.into() || self.spare().is_some() {
+    /// Starts a spare machine of this shape where a processor is idle and there is memory, aside from what follows.
+    /// `limits` are those of the step that is like the one it waits for.
+    pub(super) fn start_spare(self: &Arc<Self>, shape: Shape, limits: &Limits) {
+        let claim = self.claim(self.memory_of(limits));
+        let mut spare = self.spare();
+        if self.count.load(Ordering::Relaxed) >= self.host_cpus.into() || !matches!(*spare, Spare::None) {
             return;
         }
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(claim) else { return };
+        *spare = Spare::Starting;
+        drop(spare);
         let this = Arc::clone(self);
-        self.cleanups.start(move || match this.boot(shape) {
-            Ok(booted) => drop(this.spare().replace(booted)),
+        self.cleanups.start(move || {
+            let booted = this.boot(shape, Room { _permit: permit });
             // The step that would have had it tells what is wrong.
-            Err(error) => tracing::debug!("no spare machine: {}", with_causes(&error)),
+            let booted = booted.map_err(|error| tracing::debug!("no spare machine: {}", with_causes(&error)));
+            *this.spare() = booted.map_or(Spare::None, Spare::Ready);
         });
     }
 
     /// Ends the spare machine, if there is one.
     pub(super) fn drop_spare(&self) {
-        let spare = self.spare().take();
-        drop(spare);
+        drop(self.take_spare());
+    }
+
+    fn take_spare(&self) -> Option<Booted> {
+        let mut spare = self.spare();
+        match std::mem::take(&mut *spare) {
+            Spare::Ready(booted) => Some(booted),
+            other => {
+                *spare = other;
+                None
+            }
+        }
     }
 
     /// How many machines there are.
@@ -161,11 +222,11 @@ impl Machines {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn spare(&self) -> MutexGuard<'_, Option<Booted>> {
+    fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn boot(&self, shape: Shape) -> Result<Booted, ExecutorError> {
+    fn boot(&self, shape: Shape, room: Room) -> Result<Booted, ExecutorError> {
         let failed = |source| setup_error("open the machine's files", source);
         let action = || format!("make a scratch disk in {}", self.scratch_root.display());
         let scratch = scratch::create(&self.scratch_root, shape.scratch);
@@ -179,7 +240,8 @@ impl Machines {
             .start()
             .map_err(failed_to_start)?;
         self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(Booted { vm: Some(vm), shape, cleanups: Arc::clone(&self.cleanups), count: Arc::clone(&self.count) })
+        let (cleanups, count) = (Arc::clone(&self.cleanups), Arc::clone(&self.count));
+        Ok(Booted { vm: Some(vm), shape, cleanups, count, room: Some(room) })
     }
 }
 
@@ -218,6 +280,7 @@ pub(super) struct Booted {
     shape: Shape,
     cleanups: Arc<Cleanups>,
     count: Arc<AtomicUsize>,
+    room: Option<Room>,
 }
 
 impl Booted {
@@ -235,11 +298,16 @@ impl Booted {
     }
 
     /// Ends a machine whose step has ended, and tells what it did. Its memory is given back aside from what follows.
-    pub(super) async fn stop(mut self) -> Option<Activity> {
-        let mut vm = self.vm.take()?;
-        let (vm, ended) = self.cleanups.carry_out(move || vm.stop().map(|ended| (vm, ended))).await?.ok()?;
+    ///
+    /// # Errors
+    /// Fails when the monitor does not tell: nobody knows then whether all that the step wrote was kept.
+    pub(super) async fn stop(mut self) -> Result<Activity, ExecutorError> {
+        let untold = || ExecutorError::Lost("its monitor did not tell what it did".to_owned());
+        let mut vm = self.vm.take().ok_or_else(untold)?;
+        let stopped = self.cleanups.carry_out(move || vm.stop().map(|ended| (vm, ended))).await.ok_or_else(untold)?;
+        let (vm, ended) = stopped.map_err(failed_to_start)?;
         self.vm = Some(vm);
-        Some(ended.activity)
+        Ok(ended.activity)
     }
 
     /// Why the conversation with the machine broke off, as far as its monitor knows.
@@ -262,7 +330,8 @@ impl Drop for Booted {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         if let Some(vm) = self.vm.take() {
-            self.cleanups.start(move || drop(vm));
+            let room = self.room.take();
+            self.cleanups.start(move || drop((vm, room)));
         }
     }
 }

@@ -18,14 +18,14 @@ use tokio::{net::UnixStream, sync::OnceCell};
 
 use self::{
     disk::LayerDisk,
-    machines::{Booted, Machines},
+    machines::{Booted, Machines, Room, Shape},
 };
 use super::{
     Exceeded, Executor, ExecutorError, Network, RunOutcome, RunStep, StepIo, Usage,
     cleanups::Cleanups,
     protocol::{Account, Exited, Machine, Request},
     request::{self, Stacks, blocking, setup_error},
-    session::Session,
+    session::{Session, deadline, in_time},
 };
 use crate::kernel::GuestKernel;
 
@@ -39,8 +39,8 @@ const DEFAULT_PIDS: u64 = 16384;
 
 /// Runs steps in microVMs.
 ///
-/// Every step has a machine of its own, which is gone with it. Dropping the executor waits for the last of them;
-/// [`settle`](Executor::settle) does so without blocking.
+/// Every step has a machine of its own, which is gone with it. Machines that are being started or ended when the executor
+/// is dropped end aside; [`settle`](Executor::settle) waits for the last of them.
 #[derive(Debug)]
 pub struct VmExecutor {
     kernel: Arc<GuestKernel>,
@@ -84,7 +84,7 @@ impl VmExecutor {
     }
 
     /// Starts the machine of `step`, with its layers on one disk and nothing on the other.
-    async fn start(&self, step: &RunStep<'_>) -> Result<Running, ExecutorError> {
+    async fn start(&self, step: &RunStep<'_>, room: Room) -> Result<Running, ExecutorError> {
         let machines = Arc::clone(self.machines().await?);
         let (snapshot, mounts, limits) = (step.snapshot.clone(), step.mounts.to_vec(), step.limits.clone());
         let start = move || {
@@ -93,8 +93,7 @@ impl VmExecutor {
             let mounts = mounts.into_iter().map(|mount| request::mount(mount, &mut |stack| layers.add(stack)));
             let stacks = Stacks { root, mounts: mounts.collect::<Result<_, _>>()? };
             let shape = machines.shape(&limits, layers.extents().len())?;
-            let mut booted = machines.take(shape, layers.extents())?;
-            machines.start_spare(shape);
+            let mut booted = machines.take(shape, layers.extents(), room)?;
             let channel = booted.channel();
             let channel = channel.map_err(|source| setup_error("open the channel to the machine", source))?;
             let machine = Machine {
@@ -102,7 +101,7 @@ impl VmExecutor {
                 memory: limits.memory.map_or(0, NonZeroU64::get),
                 pids: limits.pids.map_or(DEFAULT_PIDS, |pids| pids.get().into()),
             };
-            Ok(Running { channel, machine, stacks, booted })
+            Ok(Running { channel, machine, stacks, booted, shape })
         };
         let given_up = || Err(ExecutorError::Lost("its machine could not be started".to_owned()));
         self.cleanups.carry_out(start).await.unwrap_or_else(given_up)
@@ -115,6 +114,7 @@ struct Running {
     machine: Machine,
     stacks: Stacks,
     booted: Booted,
+    shape: Shape,
 }
 
 #[async_trait]
@@ -127,23 +127,31 @@ impl Executor for VmExecutor {
         if step.network != Network::None {
             return Err(unavailable("a microVM has no network; `--isolation namespace` has the host's".to_owned()));
         }
-        let Running { channel, machine, stacks, booted } = self.start(&step).await?;
-        let seccomp = self.machines().await?.seccomp().to_vec();
+        let machines = self.machines().await?;
+        // Waiting for other steps does not count.
+        let room = machines.room(step.limits).await?;
+        let deadline = deadline(step.limits.timeout);
+        let Running { channel, machine, stacks, booted, shape } = in_time(deadline, self.start(&step, room)).await?;
         let channel = UnixStream::from_std(channel);
         let channel = channel.map_err(|source| setup_error("open the channel to the machine", source))?;
-        let result = converse(channel, &step, machine, stacks, seccomp, io).await;
+        let talk = async {
+            let session = Session::open(channel, deadline).await?;
+            // Not before this one is there, which comes first.
+            machines.start_spare(shape, step.limits);
+            converse(session, &step, machine, stacks, machines.seccomp().to_vec(), io).await
+        };
+        let result = talk.await;
         match result {
             Ok(mut outcome) => {
-                let Some(Activity { exits, bytes_written, disk_errors }) = booted.stop().await else {
-                    return Ok(outcome);
-                };
+                let Activity { exits, bytes_written, disk_errors } = booted.stop().await?;
                 (outcome.usage.exits, outcome.usage.bytes_written) = (Some(exits), Some(bytes_written));
-                match (outcome.status, disk_errors) {
-                    (0, _) | (_, 0) => Ok(outcome),
-                    // The step saw errors of its disk that are none of its own.
+                match disk_errors {
+                    0 => Ok(outcome),
+                    // Whatever its status: what a guest writes back late reads as zeros if that failed, and it may not
+                    // have noticed.
                     _ => Err(setup_error(
-                        "keep what the step writes on the host's disk",
-                        io::ErrorKind::StorageFull.into(),
+                        "read layers or keep what the step writes on the host's disk",
+                        io::Error::other(format!("{disk_errors} requests failed; is the disk full?")),
                     )),
                 }
             }
@@ -169,14 +177,13 @@ impl Executor for VmExecutor {
 
 /// Tells the agent what to do, follows the process to its end and takes its changes.
 async fn converse(
-    channel: UnixStream,
+    mut session: Session<UnixStream>,
     step: &RunStep<'_>,
     machine: Machine,
     stacks: Stacks,
     seccomp: Vec<u8>,
     io: &mut dyn StepIo,
 ) -> Result<RunOutcome, ExecutorError> {
-    let mut session = Session::open(channel, step.limits.timeout).await?;
     session.limit_changes(machines::scratch_size(step.limits));
     session.send(&Request::Machine(machine)).await?;
     session.send(&Request::Sandbox(request::sandbox(step, stacks, false, vec![GROUP.to_vec()]))).await?;
