@@ -31,6 +31,8 @@ pub(super) struct Streams {
     /// The agents behind the mounts, by number.
     agents: BTreeMap<u32, PathBuf>,
     open: BTreeMap<u32, Stream>,
+    /// Tasks that have stopped listening and are about to say their last word.
+    closing: Vec<AbortHandle>,
     /// The number that the next stream has to have.
     next: u32,
     /// Takes what is to be said to the sandbox.
@@ -60,7 +62,14 @@ impl Streams {
             MountContent::SshAgent { socket, .. } => Some((number, socket.clone())),
             _ => None,
         });
-        Self { agents: agents.collect(), open: BTreeMap::new(), next: 0, requests, tasks: JoinSet::new() }
+        Self {
+            agents: agents.collect(),
+            open: BTreeMap::new(),
+            closing: Vec::new(),
+            next: 0,
+            requests,
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Opens a stream for a connection to the mount of this number.
@@ -68,12 +77,13 @@ impl Streams {
     /// # Errors
     /// Fails when there are too many, or there is nothing to connect to.
     pub(super) fn connected(&mut self, number: u32, mount: u32) -> Result<(), ExecutorError> {
-        // A task stops listening before it says its last word, so those whose last word was heard are not counted.
-        self.open.retain(|_, stream| !stream.incoming.is_closed());
+        // A task stops listening before it says its last word, so those whose last word was heard are not counted. One
+        // that cannot say it keeps its connection, so there is a bound on those as well.
+        self.closing.retain(|task| !task.is_finished());
+        self.closing.extend(self.open.extract_if(.., |_, stream| stream.incoming.is_closed()).map(|(_, s)| s.task));
         while self.tasks.try_join_next().is_some() {}
         let agent = self.agents.get(&mount).ok_or_else(out_of_order)?.clone();
-        // An agent that does not listen keeps tasks from saying it.
-        if number != self.next || self.open.len() >= MAX_STREAMS || self.tasks.len() >= 2 * MAX_STREAMS {
+        if number != self.next || self.open.len() >= MAX_STREAMS || self.closing.len() > MAX_STREAMS {
             return Err(out_of_order());
         }
         self.next = number.checked_add(1).ok_or_else(out_of_order)?;

@@ -197,6 +197,9 @@ async fn changes_are_passed_on_whole_or_not_at_all() {
     assert!(whole.is_ok(), "{whole:?}");
     assert_eq!(ours.changes, b"tar file");
     assert!(matches!(capture(&parts, &mut theirs).await, Err(ExecutorError::Lost(_))));
+    // With nothing in them they could come for ever.
+    let empty = [Report::Changes(Vec::new()).encode(), Report::Captured.encode()];
+    assert!(matches!(capture(&empty, &mut Kept::default()).await, Err(ExecutorError::Lost(_))));
 }
 
 async fn capture(frames: &[Vec<u8>], kept: &mut Kept) -> Result<(), ExecutorError> {
@@ -332,6 +335,54 @@ async fn an_agent_that_breaks_the_rules_of_streams_is_lost() {
         let said = followed.unwrap_err().to_string();
         assert!(said.starts_with("the sandbox was lost"), "{wrong:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_opens_and_closes_but_never_listens_holds_no_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let content = MountContent::SshAgent { socket, mode: 0, uid: 0, gid: 0 };
+    let mounts = [super::Mount { target: "/m".to_owned(), content }];
+    // A frame of an agent's protocol, so that each stream has something to say to a sandbox that takes nothing.
+    let count = 40 * u32::try_from(protocol::MAX_STREAMS).unwrap();
+    let words = (0..count).flat_map(|stream| {
+        let words = [Flow::Data(vec![0, 0, 0, 1, 11]), Flow::Close];
+        [Report::Connected { stream, mount: 0 }].into_iter().chain(words.map(|flow| Report::Stream(stream, flow)))
+    });
+    let (ours, mut theirs) = tokio::io::duplex(256);
+    let talk = async {
+        theirs.write_all(&Report::Hello(protocol::VERSION).encode()).await.unwrap();
+        for frame in [Report::Started].into_iter().chain(words).map(|report| report.encode()) {
+            theirs.write_all(&frame).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        theirs
+    };
+    let mut kept = Kept::default();
+    let follow = async {
+        let mut session = Session::open(ours, None).await.unwrap();
+        session.follow(&mounts, &mut kept).await
+    };
+    // What is accepted is kept open, as an agent would.
+    let accept = async {
+        let mut open = Vec::new();
+        loop {
+            open.retain(is_open);
+            assert!(open.len() <= 2 * protocol::MAX_STREAMS, "{} connections", open.len());
+            open.push(listener.accept().await.unwrap().0);
+        }
+    };
+    tokio::select! {
+        followed = follow => panic!("{followed:?}"),
+        () = accept => {}
+        _theirs = talk => {}
+    }
+}
+
+/// Whether the other end of a connection is still there.
+fn is_open(connection: &tokio::net::UnixStream) -> bool {
+    !matches!(connection.try_read(&mut [0; 64]), Ok(0))
 }
 
 #[tokio::test]
