@@ -27,9 +27,8 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// That of hypr's machines.
 const COMMAND_LINE: &str = "quiet loglevel=3 earlycon=uart8250,io,0x3f8 keep_bootcon rdinit=/init reboot=k panic=-1 \
-    pci=off mitigations=off audit=0 cryptomgr.notests 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.nopnp \
-    i8042.dumbkbd tsc=reliable no_timer_check random.trust_cpu=on swiotlb=noforce rcupdate.rcu_expedited=1 nowatchdog \
-    raid=noautodetect";
+    pci=off mitigations=off audit=0 cryptomgr.notests 8250.nr_uarts=0 tsc=reliable no_timer_check \
+    random.trust_cpu=on swiotlb=noforce rcupdate.rcu_expedited=1 nowatchdog raid=noautodetect";
 const MEMORY: u32 = 256;
 /// The descriptor that QEMU finds the channel at.
 const CHANNEL: i32 = 10;

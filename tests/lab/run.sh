@@ -29,7 +29,7 @@ export HYPR_BASES HYPR_TEST_NEEDS_VM=1 RUST_BACKTRACE=0
 lab() {
     cd "$1" || return
     shift
-    "$lab" -c 1 -m 6144 -t "${HYPR_LAB_SECONDS:-1500}" -M "loop squashfs" -- "$@"
+    "$lab" -c 1 -m 4096 -t "${HYPR_LAB_SECONDS:-1500}" -M "loop squashfs" -- "$@"
 }
 contract() { (lab hypr-build "$executor" "$@" "${skipped[@]/#/--skip=vm::}" --test-threads=1); }
 examples() { (lab . tests/lab/examples.sh "$hypr"); }

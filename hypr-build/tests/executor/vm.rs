@@ -2,7 +2,11 @@
 //!
 //! Where KVM does not run kernels, or there is no guest kernel, these are skipped; `tests/lab` has a machine with both.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::Path,
+    process::Command,
+};
 
 use hypr_build::{
     executor::{Exceeded, ExecutorError, Limits, VmExecutor},
@@ -16,6 +20,11 @@ use crate::{
 
 /// An executor, or `None` where microVMs cannot be used.
 async fn executor(workshop: &Workshop) -> Option<VmExecutor> {
+    executor_in(&workshop.scratch())
+}
+
+/// An executor whose steps write to files in `scratch`.
+fn executor_in(scratch: &Path) -> Option<VmExecutor> {
     let skip = |reason: String| {
         assert!(std::env::var_os("HYPR_TEST_NEEDS_VM").is_none(), "{reason}");
         eprintln!("skipped: {reason}");
@@ -27,7 +36,7 @@ async fn executor(workshop: &Workshop) -> Option<VmExecutor> {
     // One folder for all tests, so that the kernel is made ready once.
     let kernels = Kernels::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"));
     match kernels.find(&KernelSource::from_environment()) {
-        Ok(kernel) => Some(VmExecutor::new(kernel, workshop.scratch())),
+        Ok(kernel) => Some(VmExecutor::new(kernel, scratch)),
         Err(error) => skip(chain(&error)),
     }
 }
@@ -35,9 +44,10 @@ async fn executor(workshop: &Workshop) -> Option<VmExecutor> {
 crate::contract! { super::super::vm::executor }
 
 /// Of a step that does nothing, with some room: the kernel's start makes nearly all of them, and they are the same each
-/// time but for a few. A kernel with everything built in is left some 240 times for the monitor and 1,800 times in all.
+/// time but for a few, and for interrupts of the host. Debian's cloud kernel is left some 280 times for the monitor and
+/// 3,800 times in all, a kernel with everything built in 240 and 1,800 times.
 const EXITS_TO_MONITOR: u64 = 400;
-const EXITS: u64 = 4000;
+const EXITS: u64 = 8000;
 
 #[tokio::test]
 async fn a_machine_is_seldom_left() {
@@ -47,11 +57,8 @@ async fn a_machine_is_seldom_left() {
     let (outcome, _) = Step::shell(&workshop.busybox(), "true").limits(limits).run(&executor).await;
     let exits = outcome.unwrap_or_else(|error| panic!("{}", chain(&error))).usage.exits.unwrap();
     eprintln!("{exits:?}, {} to the monitor", exits.to_monitor());
-    // A kernel of a distribution looks for much that is not there.
-    if executor.kernel().module_count() == 0 {
-        assert!(exits.to_monitor() <= EXITS_TO_MONITOR, "{exits:?}");
-        assert!(exits.all.is_none_or(|all| all <= EXITS), "{exits:?}");
-    }
+    assert!(exits.to_monitor() <= EXITS_TO_MONITOR, "{exits:?}");
+    assert!(exits.all.is_none_or(|all| all <= EXITS), "{exits:?}");
 }
 
 #[tokio::test]
@@ -102,4 +109,40 @@ async fn a_scratch_disk_has_an_end() {
         chain(&error)
     );
     assert!(recording.changes.is_empty());
+}
+
+/// A file system of so many MiB.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(mebibytes: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={mebibytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(folder.path()).status();
+        assert!(mounted.unwrap().success());
+        Self(folder)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // What a machine has written is given back aside.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn what_the_host_has_no_room_for_is_no_success() {
+    let workshop = Workshop::new();
+    if executor(&workshop).await.is_none() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let small = Small::mount(48);
+    let executor = executor_in(small.0.path()).unwrap();
+    // It is in the guest's memory when the process ends, which sees no error.
+    let step = Step::shell(&workshop.busybox(), "head -c 100000000 /dev/urandom >/random");
+    let limits = Limits { memory: NonZeroU64::new(512 << 20), ..Limits::default() };
+    let (outcome, recording) = step.limits(limits).run(&executor).await;
+    let error = chain(&outcome.unwrap_err());
+    assert!(error.contains("keep what the step writes on the host's disk"), "{error}\n{recording}");
 }
