@@ -51,6 +51,8 @@ struct Floor {
     height: usize,
     /// What [`Snapshot::content`] hashes, up to here.
     hasher: blake3::Hasher,
+    /// What [`Snapshot::identity`] is.
+    identity: Digest,
 }
 
 impl Snapshot {
@@ -69,7 +71,9 @@ impl Snapshot {
     pub fn with(&self, layer: Layer) -> Self {
         let mut hasher = self.hasher();
         hasher.update(layer.id.content.as_bytes());
-        let floor = Floor { layer, below: self.clone(), height: self.height() + 1, hasher };
+        let below = self.identity();
+        let identity = Digest::of(&[below.as_bytes().as_slice(), layer.id.file.as_bytes()].concat());
+        let floor = Floor { layer, below: self.clone(), height: self.height() + 1, hasher, identity };
         Self { top: Some(Arc::new(floor)) }
     }
 
@@ -89,6 +93,16 @@ impl Snapshot {
     /// A digest over the content digests of the layers in order.
     pub fn content(&self) -> Digest {
         self.hasher().finalize().into()
+    }
+
+    /// A digest over the files of the layers in order: equal stacks of the very same files, times included.
+    pub(crate) fn identity(&self) -> Digest {
+        self.top.as_ref().map_or_else(|| Digest::of(b""), |floor| floor.identity)
+    }
+
+    /// The highest layer and the stack below it.
+    pub(crate) fn top(&self) -> Option<(&Layer, &Self)> {
+        self.top.as_ref().map(|floor| (&floor.layer, &floor.below))
     }
 
     fn hasher(&self) -> blake3::Hasher {

@@ -41,7 +41,7 @@ use crate::{
     plan::{self, Outcome, Plan, PlanError, Request, SOURCE_DATE_EPOCH},
     progress::Event,
     remote,
-    solve::{Failed, Readers, Slots, Solver, StepError},
+    solve::{Failed, Piles, Readers, Slots, Solver, StepError},
     ssh::{DEFAULT_AGENT, SshAgent},
     store::{Store, resolve_root},
 };
@@ -143,6 +143,7 @@ pub(crate) async fn solve(mut builder: Builder) -> Result<Export, Error> {
         platform: platform.clone(),
         sink: builder.sink.clone(),
         readers: Arc::new(Readers::new(store.clone())),
+        piles: Piles::default(),
         slots: Slots::default(),
     });
     let solved = solver.clone().solve().await;

@@ -24,8 +24,8 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) use self::readers::Readers;
 pub use self::{error::StepError, user::UserError};
+pub(crate) use self::{readers::Readers, stack::Piles};
 use crate::{
     context::Tree,
     executor::{Executor, Limits},
@@ -61,6 +61,7 @@ pub(crate) struct Solver {
     pub(crate) platform: Platform,
     pub(crate) sink: Arc<dyn ProgressSink>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) piles: Piles,
     pub(crate) slots: Slots,
 }
 

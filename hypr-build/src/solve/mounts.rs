@@ -89,8 +89,9 @@ impl Solver {
         let source = source.to_owned();
         let context = match files {
             Files::Tree(origin) => {
-                let (readers, snapshot) = (self.readers.clone(), self.snapshot(origin, done));
-                return self.work(move || Tree::part_of(snapshot.clone(), &readers.overlay(&snapshot)?, &source)).await;
+                let snapshot = self.snapshot(origin, done);
+                let overlay = self.overlay(&snapshot).await?;
+                return self.work(move || Tree::part_of(snapshot, &overlay, &source)).await;
             }
             Files::Context => self.context.clone(),
             Files::Named(name) => self.named.get(name).cloned(),

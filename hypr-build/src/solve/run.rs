@@ -40,8 +40,9 @@ impl Solver {
         let below = parent.clone();
         self.cached(step, parent, key, Some(executor.name()), || async move {
             let _slot = self.slots.runs.acquire().await.map_err(|_| StepError::Cancelled)?;
+            let mounted = self.shallow(&below).await?;
             let readers = self.readers.clone();
-            let (snapshot, user) = (below.clone(), run.user.clone());
+            let (snapshot, user) = (mounted.clone(), run.user.clone());
             let user = self
                 .work(move || {
                     let accounts = accounts(&readers.overlay(&snapshot)?)?;
@@ -52,7 +53,6 @@ impl Solver {
             let start = |sought: &Sought| Io::start(&self.store, &step.info, &self.sink, Timestamp::now().0, sought);
             let (ready, mut io, packing, captures) = self.mount(step, mounts, start).await?;
             let process = process(run, &user, &ready.variables);
-            let mounted = self.shallow(&below).await?;
             let script =
                 run.script.as_ref().map(|script| Script { path: &script.path, content: script.text.as_bytes() });
             let request = RunStep {
@@ -91,7 +91,7 @@ impl Solver {
             }
             // A step that changes neither the root nor anything in it has no layer.
             let layer = match summary.inodes {
-                0 | 1 if self.same_root(&pending, &below)? => None,
+                0 | 1 if self.same_root(&pending, &mounted)? => None,
                 _ => Some(self.work(move || Ok(pending.publish(&summary)?)).await?),
             };
             Ok(Made { layer, data })

@@ -14,11 +14,11 @@ use crate::{
 
 impl Solver {
     pub(super) async fn workdir(&self, step: &Step, workdir: &Workdir, parent: Snapshot) -> Result<Solved, StepError> {
-        let readers = self.readers.clone();
-        let (snapshot, path, user) = (parent.clone(), workdir.path.clone(), workdir.user.clone());
+        let overlay = self.overlay(&parent).await?;
+        let (path, user) = (workdir.path.clone(), workdir.user.clone());
         let arrangement = self
             .work(move || {
-                let mut ground = Ground::new(readers.overlay(&snapshot)?);
+                let mut ground = Ground::new(overlay);
                 let target = ground.resolve(&path)?;
                 // A directory that is there keeps its owner and needs no layer.
                 if ground.find(&target)? == Found::Directory {

@@ -59,9 +59,8 @@ impl Solver {
             ..Placement::new(copy.sources.clone(), copy.destination.clone())
         };
         let source_name = tree.as_ref().and_then(|tree| tree.name());
-        let (readers, snapshot, source) = (self.readers.clone(), parent.clone(), tree.clone());
-        let Placed { arrangement, trees, unmatched } =
-            self.work(move || placement.arrange(Ground::new(readers.overlay(&snapshot)?), source)).await?;
+        let (ground, source) = (Ground::new(self.overlay(&parent).await?), tree.clone());
+        let Placed { arrangement, trees, unmatched } = self.work(move || placement.arrange(ground, source)).await?;
         let is_add = copy.unpack != Unpack::default() || !copy.remotes.is_empty();
         let key = key::arranged(self, if is_add { "add" } else { "copy" }, &arrangement);
         for pattern in unmatched {
@@ -79,8 +78,7 @@ impl Solver {
             Files::Context => self.context.clone(),
             Files::Named(name) => self.named.get(name).cloned(),
             Files::Tree(origin) => {
-                let (readers, snapshot) = (self.readers.clone(), self.snapshot(origin, done));
-                let tree = self.work(move || Ok(Layers::new(readers.overlay(&snapshot)?))).await?;
+                let tree = Layers::new(self.overlay(&self.snapshot(origin, done)).await?);
                 Some(Arc::new(tree) as Arc<dyn Tree>)
             }
         })
