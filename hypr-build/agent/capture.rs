@@ -42,12 +42,14 @@ pub(crate) struct Options<'a> {
 }
 
 /// What a capture came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Members written, the root included.
     pub(crate) entries: u64,
     /// Sockets left out.
     pub(crate) sockets: u64,
+    /// The first of them.
+    pub(crate) first_socket: Vec<u8>,
 }
 
 /// Why changes could not be captured.
@@ -155,9 +157,16 @@ impl Capture<'_> {
             Kind::CharDevice => self.member(found, Member::CharDevice { major, minor }, &[])?,
             Kind::BlockDevice => self.member(found, Member::BlockDevice { major, minor }, &[])?,
             Kind::Fifo => self.member(found, Member::Fifo, &[])?,
-            Kind::Socket => self.summary.sockets += 1,
+            Kind::Socket => self.leave_out(path),
         }
         Ok(())
+    }
+
+    fn leave_out(&mut self, path: &[u8]) {
+        if self.summary.sockets == 0 {
+            self.summary.first_socket = path.to_vec();
+        }
+        self.summary.sockets += 1;
     }
 
     /// A whiteout, the same whoever made it and when.

@@ -147,9 +147,12 @@ impl Upper {
     fn capture(&self, channel: &mut Channel, marks: Marks) -> Result<(), Failed> {
         let mut out = BufWriter::with_capacity(protocol::MAX_REPORT, Changes(channel));
         let options = Options { marks, baseline: &self.baseline, skip: &[] };
-        capture::capture(self.directory.as_fd(), &options, &mut out)
+        let summary = capture::capture(self.directory.as_fd(), &options, &mut out)
             .map_err(|error| Failed::new(FailureKind::Capture, "capture the changes", error.to_string()))?;
         drop(out);
+        if summary.sockets > 0 {
+            channel.send(&Report::LeftOut { sockets: summary.sockets, first: summary.first_socket })?;
+        }
         channel.send(&Report::Captured)
     }
 }

@@ -11,7 +11,7 @@ use self::codec::{Decoder, Encoder};
 pub(crate) use self::stream::{Flow, MAX_DATA, MAX_STREAMS, WINDOW};
 
 /// What both sides must have in common. Any change of these frames changes it.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Bytes before the body of a frame.
 pub(crate) const HEADER: usize = 8;
@@ -216,6 +216,8 @@ pub(crate) enum Report {
     Exited(Exited),
     /// Bytes of the tar of changes.
     Changes(Vec<u8>),
+    /// The tar of changes lacks so many sockets, of which this is the first; said at most once, behind the changes.
+    LeftOut { sockets: u64, first: Vec<u8> },
     /// The tar of changes is complete.
     Captured,
     /// The directories are as they were asked for.
@@ -287,6 +289,7 @@ pub(crate) mod kind {
     pub(crate) const DONE: u8 = 0x0a;
     pub(crate) const CONNECTED: u8 = 0x0b;
     pub(crate) const STREAM_REPORT: u8 = 0x0c;
+    pub(crate) const LEFT_OUT: u8 = 0x0d;
     pub(crate) const DESCRIPTORS: u8 = 0x81;
     pub(crate) const SANDBOX: u8 = 0x82;
     pub(crate) const IDS_MAPPED: u8 = 0x83;
@@ -350,6 +353,7 @@ impl Report {
             Self::Stream(stream, flow) => flow.encode(kind::STREAM_REPORT, *stream),
             Self::Exited(exited) => exited.encode(),
             Self::Changes(bytes) => frame(kind::CHANGES, bytes),
+            Self::LeftOut { sockets, first } => Encoder::new(kind::LEFT_OUT).u64(*sockets).bytes(first).finish(),
             Self::Captured => Encoder::new(kind::CAPTURED).finish(),
             Self::Done => Encoder::new(kind::DONE).finish(),
             Self::Failed(failure) => failure.encode(),
@@ -369,6 +373,7 @@ impl Report {
             kind::CONNECTED => Self::Connected { stream: rest.u32()?, mount: rest.u32()? },
             kind::STREAM_REPORT => Flow::decode(&mut rest).map(|(stream, flow)| Self::Stream(stream, flow))?,
             kind::CHANGES => return Ok(Self::Changes(body.to_vec())),
+            kind::LEFT_OUT => Self::LeftOut { sockets: rest.u64()?, first: rest.bytes()? },
             kind::CAPTURED => Self::Captured,
             kind::DONE => Self::Done,
             kind::FAILED => Self::Failed(Failure::decode(&mut rest)?),

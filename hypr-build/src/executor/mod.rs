@@ -220,6 +220,12 @@ pub trait StepIo: Send {
     /// Takes the tar of changes below the mount of this number, in the notation of [`changes`](Self::changes), whatever
     /// the exit status is. Called once for each mount of [`MountAccess::Captured`], before the changes of the snapshot.
     fn mount_changes(&mut self, number: usize) -> &mut (dyn AsyncWrite + Send + Unpin);
+
+    /// Hears that the step left so many sockets, which [`changes`](Self::changes) lack: nothing listens on them in an
+    /// image. `first` is the path of one of them, relative to the root. By default nobody is told.
+    async fn sockets_left_out(&mut self, sockets: u64, first: &[u8]) {
+        let _ = (sockets, first);
+    }
 }
 
 /// How a step's process ended.

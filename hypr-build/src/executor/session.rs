@@ -144,7 +144,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// [`ExecutorError::Changes`] when `io` does not take them; other errors as the agent reports them.
     pub(crate) async fn capture(&mut self, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::Capture).await?;
-        in_time(self.deadline, self.take_changes(io.changes())).await
+        let left_out = in_time(self.deadline, self.take_changes(io.changes())).await?;
+        if let Some((sockets, first)) = left_out {
+            io.sockets_left_out(sockets, &first).await;
+        }
+        Ok(())
     }
 
     /// Has the changes below the mount of this number captured and passes them to `io`.
@@ -153,10 +157,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// As [`capture`](Self::capture).
     pub(crate) async fn capture_mount(&mut self, number: usize, io: &mut dyn StepIo) -> Result<(), ExecutorError> {
         self.send(&Request::CaptureMount(u32::try_from(number).unwrap_or(u32::MAX))).await?;
-        in_time(self.deadline, self.take_changes(io.mount_changes(number))).await
+        in_time(self.deadline, self.take_changes(io.mount_changes(number))).await.map(drop)
     }
 
-    async fn take_changes(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), ExecutorError> {
+    /// Passes the changes to `out`; returns how many sockets they lack, and the first of them.
+    async fn take_changes(
+        &mut self,
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Option<(u64, Vec<u8>)>, ExecutorError> {
+        let mut left_out = None;
         loop {
             match self.receive().await? {
                 Some(Report::Changes(bytes)) if !bytes.is_empty() => {
@@ -164,7 +173,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                     self.changes_left = left.ok_or(TOO_MANY_CHANGES)?;
                     out.write_all(&bytes).await.map_err(ExecutorError::Changes)?;
                 }
-                Some(Report::Captured) => return out.shutdown().await.map_err(ExecutorError::Changes),
+                Some(Report::LeftOut { sockets, first }) if left_out.is_none() => left_out = Some((sockets, first)),
+                Some(Report::Captured) => {
+                    return out.shutdown().await.map(|()| left_out).map_err(ExecutorError::Changes);
+                }
                 _ => return Err(out_of_order()),
             }
         }

@@ -118,7 +118,7 @@ pub(crate) struct Run {
     pub(crate) script: Option<Script>,
     /// The whole environment, `NAME` to value, in the order of declaration.
     pub(crate) env: Vec<(String, String)>,
-    /// Those of `env` that no key holds: proxies.
+    /// More of it that no key holds: proxies that no `ARG` declares.
     pub(crate) unkeyed: Vec<(String, String)>,
     /// Absolute.
     pub(crate) cwd: String,

@@ -86,8 +86,7 @@ impl Builder<'_, '_> {
         let Environment { keyed: env, unkeyed } =
             environment(&config.env, &state.built.scope, self.shared.request.args, agent);
         // As docker shows them: every declared argument once, with the value that the process sees.
-        let names = state.built.scope.names().filter(|name| !is_proxy(name));
-        let shown = names.map(|name| format!("{name}={}", state.variable(name).unwrap_or_default()));
+        let shown = state.built.scope.names().map(|name| format!("{name}={}", state.variable(name).unwrap_or_default()));
         let arguments: Vec<String> = shown.collect();
         let command = args.join(" ");
         let text = match arguments.len() {
@@ -116,7 +115,7 @@ fn working_directory(config: &ProcessConfig) -> String {
 /// The variables of a process.
 struct Environment {
     keyed: Vec<(String, String)>,
-    /// Proxies, which no key holds.
+    /// Proxies that the Dockerfile does not declare, which no key holds.
     unkeyed: Vec<(String, String)>,
 }
 
@@ -136,7 +135,7 @@ fn environment(image: &[String], scope: &Scope, given: &BuildArgs, agent: Option
         }
     }
     for (name, value) in scope.args() {
-        set(if is_proxy(name) { &mut environment.unkeyed } else { &mut environment.keyed }, name, value);
+        set(&mut environment.keyed, name, value);
     }
     set(&mut environment.keyed, "PATH", shell::DEFAULT_PATH);
     for (name, value) in given.iter().filter(|(name, _)| is_proxy(name)) {

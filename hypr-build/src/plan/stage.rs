@@ -12,7 +12,7 @@ use super::{
     outline::{self, Notes},
     path, shell,
     stages::{StageBase, Stages, Task},
-    variables::{Places, Scope, is_proxy},
+    variables::{Places, Scope},
 };
 use crate::{
     dockerfile::{self, Escape, Instruction, Span, Spanned, nearest},
@@ -184,8 +184,8 @@ impl Builder<'_, '_> {
             }
             scope.declare(&name, default, self.shared.request.args, &self.shared.stages.globals);
             shown.push(match scope.arg(&name) {
-                Some(value) if !is_proxy(&name) => format!("{name}={value}"),
-                _ => name,
+                Some(value) => format!("{name}={value}"),
+                None => name,
             });
         }
         let count = state.built.scope.count() + state.built.config.config.env.len();

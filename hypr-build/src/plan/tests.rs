@@ -126,6 +126,15 @@ fn env_hides_arg_and_both_reach_the_process() {
 }
 
 #[test]
+fn a_proxy_that_is_declared_is_an_argument_as_any_other() {
+    let case = Case { args: &[("http_proxy", "p"), ("https_proxy", "s")], ..Case::default() };
+    let plan = case.plan("FROM scratch\nARG http_proxy\nRUN x");
+    let run = runs(&plan)[0];
+    assert_eq!(value(run, "http_proxy"), Some("p"));
+    assert_eq!(run.unkeyed, [("https_proxy".to_owned(), "s".to_owned())]);
+}
+
+#[test]
 fn of_env_and_arg_the_later_one_counts() {
     let plan = plan_of(
         "FROM scratch AS base\nENV A=env B=env PATH=/p\nARG A=arg\nARG B=arg\nARG C\nENV B=last C=$A\nARG B\nARG PATH=/q\n\

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{dockerfile::Statement, image::Platform};
 
-/// Proxy settings: usable without `ARG`, in the environment of `RUN` when given, in no key and no history
-/// (Dockerfile reference, "Predefined ARGs").
+/// Proxy settings: usable without `ARG`, in the environment of `RUN` when given, in no key and no history. Those that an
+/// `ARG` declares are arguments as any other (Dockerfile reference, "Predefined ARGs").
 const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use hypr_squash::{Options, Summary, Writer, tar};
 use tokio::{io::AsyncWrite, net::unix::pipe, task::JoinHandle};
 
-use super::{error::StepError, shown::Shown};
+use super::{error::StepError, ground::shown, shown::Shown};
 use crate::{
     executor::StepIo,
-    progress::{ProgressSink, StepInfo, Stream},
+    progress::{Event, ProgressSink, StepInfo, Stream},
     secret::{Redactor, Sought, Watched},
     store::{PendingLayer, Store},
 };
@@ -30,6 +30,9 @@ pub(super) struct Io {
     mounts: BTreeMap<usize, pipe::Sender>,
     /// Takes what nobody asked for.
     nowhere: tokio::io::Sink,
+    /// The line of the Dockerfile, for warnings.
+    line: usize,
+    sink: Arc<dyn ProgressSink>,
 }
 
 /// The layer that is being packed at the other end of the pipe.
@@ -53,6 +56,8 @@ impl Io {
             changes,
             mounts: BTreeMap::new(),
             nowhere: tokio::io::sink(),
+            line: step.line,
+            sink: sink.clone(),
         };
         Ok((io, packing))
     }
@@ -99,6 +104,16 @@ impl StepIo for Io {
             Some(changes) => changes,
             None => &mut self.nowhere,
         }
+    }
+
+    async fn sockets_left_out(&mut self, sockets: u64, first: &[u8]) {
+        let others = match sockets {
+            0 | 1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let path: String = shown(first).chars().filter(|c| !c.is_control()).collect();
+        let message = format!("sockets are left out of the layer: `{path}`{others}");
+        self.sink.event(Event::Warning { line: Some(self.line), message });
     }
 }
 

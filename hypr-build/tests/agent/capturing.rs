@@ -135,7 +135,7 @@ fn sockets_are_left_out_and_pipes_are_not_opened() {
     let _listener = UnixListener::bind(dir.path().join("socket")).unwrap();
     mknodat(CWD, dir.path().join("pipe"), FileType::Fifo, Mode::from(0o640), 0).unwrap();
     let (summary, bytes) = archive(dir.path(), Marks::Trusted, &Baseline::default(), &[]).unwrap();
-    assert_eq!(summary, Summary { entries: 2, sockets: 1 });
+    assert_eq!(summary, Summary { entries: 2, sockets: 1, first_socket: b"socket".to_vec() });
     let entries = entries(&bytes);
     assert_eq!(paths(&entries), ["./", "pipe"]);
     assert_eq!((entries[1].kind, entries[1].mode), (::tar::EntryType::Fifo, 0o640));

@@ -15,6 +15,7 @@ use crate::executor::{
 struct Kept {
     stdout: Vec<u8>,
     changes: Vec<u8>,
+    left_out: Vec<(u64, Vec<u8>)>,
 }
 
 #[async_trait]
@@ -31,6 +32,10 @@ impl StepIo for Kept {
 
     fn mount_changes(&mut self, _: usize) -> &mut (dyn AsyncWrite + Send + Unpin) {
         &mut self.changes
+    }
+
+    async fn sockets_left_out(&mut self, sockets: u64, first: &[u8]) {
+        self.left_out.push((sockets, first.to_vec()));
     }
 }
 
@@ -185,6 +190,16 @@ async fn an_agent_that_says_nothing_is_given_up() {
     let (ours, _theirs) = tokio::io::duplex(64);
     let error = Session::open(ours, None).await.unwrap_err();
     assert!(error.to_string().contains("said nothing"), "{error}");
+}
+
+#[tokio::test]
+async fn sockets_that_the_changes_lack_are_told_once() {
+    let left_out = Report::LeftOut { sockets: 2, first: b"run/s".to_vec() }.encode();
+    let mut kept = Kept::default();
+    capture(&[left_out.clone(), Report::Captured.encode()], &mut kept).await.unwrap();
+    assert_eq!(kept.left_out, [(2, b"run/s".to_vec())]);
+    let twice = capture(&[left_out.clone(), left_out, Report::Captured.encode()], &mut kept).await;
+    assert!(matches!(twice, Err(ExecutorError::Lost(_))), "{twice:?}");
 }
 
 #[tokio::test]
