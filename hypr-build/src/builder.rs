@@ -17,7 +17,7 @@ use crate::{
     plan::{BuildArgs, CacheUse, Outline},
     progress::{ProgressSink, Silent},
     secret::Secret,
-    session::{self, BuiltImage, CheckReport, Target, Verified},
+    session::{self, BuiltImage, CheckReport, Targets, Verified},
     ssh::SshAgent,
 };
 
@@ -371,7 +371,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub async fn targets(self) -> Result<Vec<Target>, Error> {
+    pub async fn targets(self) -> Result<Targets, Error> {
         session::targets(self).await
     }
 }

@@ -52,7 +52,7 @@ pub use self::{
     progress::{Event, ProgressSink, StepInfo},
     remote::RemoteError,
     secret::Secret,
-    session::{BuiltImage, Change, CheckReport, PathDifference, Target, Verified, prune},
+    session::{BuiltImage, Change, CheckReport, PathDifference, Target, Targets, Verified, prune},
     snapshot::{Layer, LayerId, Snapshot},
     solve::{StepError, UserError},
     ssh::SshAgent,

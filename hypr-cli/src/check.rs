@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
-use hypr_build::{Builder, CheckReport, Outline, OutlineMount, Target};
+use hypr_build::{Builder, CheckReport, Outline, OutlineMount, Target, Targets};
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,29 +127,40 @@ fn print_json(value: &Value) -> Result<(), Failure> {
 }
 
 fn check_text(report: &CheckReport) -> String {
-    let mut text = String::new();
-    for found in &report.findings {
-        let message = format!("{}: {}", found.rule, found.detail);
-        let url = found.rule.url();
-        text.push_str(&report.dockerfile.source.render(&report.file, found.span, &message, url.as_deref()));
-        text.push('\n');
-    }
-    for image in &report.unknown {
-        let _ = writeln!(
-            text,
-            "note: the configuration of `{image}` is not at hand; uses of its variables are not checked"
-        );
-    }
-    // What is wrong besides is told by the error.
-    if report.error.is_some() {
-        return text;
-    }
-    text.push_str(&match report.findings.len() {
+    let mut text = match report.findings.len() {
+        // What is wrong besides is told by the error.
+        0 if report.error.is_some() => String::new(),
         0 => "Check complete, no warnings found.\n".to_owned(),
         1 => "Check complete, 1 warning has been found!\n".to_owned(),
         count => format!("Check complete, {count} warnings have been found!\n"),
-    });
+    };
+    for found in &report.findings {
+        let page = found.rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
+        let _ = writeln!(text, "\nWARNING: {}{page}\n{}", found.rule, found.detail);
+        text.push_str(&lines(&report.file, report.dockerfile.source.text(), found.lines));
+    }
+    for (number, image) in report.unknown.iter().enumerate() {
+        let break_before = if number == 0 && !report.findings.is_empty() { "\n" } else { "" };
+        let _ = writeln!(
+            text,
+            "{break_before}note: the configuration of `{image}` is not at hand; uses of its variables are not checked"
+        );
+    }
     text
+}
+
+/// The lines `first` to `last`, marked, and what is around them, as buildx prints them: two lines on either side of one,
+/// one of several.
+fn lines(file: &str, source: &str, (first, last): (usize, usize)) -> String {
+    const RULE: &str = "--------------------\n";
+    let around = if first == last { 2 } else { 1 };
+    let from = first.saturating_sub(around).max(1);
+    let mut text = format!("{file}:{first}\n{RULE}");
+    for (number, line) in (1..).zip(source.split('\n')).skip(from - 1).take(last + around + 1 - from) {
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        let _ = writeln!(text, " {number:3} | {mark} {}", line.trim_end_matches('\r'));
+    }
+    text + RULE
 }
 
 fn check_json(report: &CheckReport) -> Value {
@@ -168,14 +179,17 @@ fn check_json(report: &CheckReport) -> Value {
     let mut value = json!({
         "warnings": warnings.collect::<Vec<_>>(),
         "sources": [{
-            "fileName": report.file,
+            "filename": report.file,
             "language": "Dockerfile",
-            "definition": null,
             "data": base64(report.dockerfile.source.text().as_bytes()),
         }],
     });
     if let Some(error) = &report.error {
-        value["buildError"] = json!({ "message": chain(error) });
+        let mut location = json!({});
+        if let hypr_build::Error::Plan { at, .. } = error {
+            location["ranges"] = json!([range(at.line, at.line)]);
+        }
+        value["buildError"] = json!({ "message": chain(error), "location": location });
     }
     value
 }
@@ -190,36 +204,38 @@ fn range(first: usize, last: usize) -> Value {
     json!({ "start": { "line": first }, "end": { "line": last } })
 }
 
+/// A table whose columns are as wide as what is in them and `gap` more, but for the last one.
+fn table<const N: usize>(gap: usize, rows: &[[&str; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + gap;
+    let widths: [usize; N] = std::array::from_fn(|column| if column + 1 == N { 0 } else { width(column) });
+    let mut text = String::new();
+    for row in rows {
+        text.extend(row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")));
+        text.push('\n');
+    }
+    text
+}
+
 fn outline_text(outline: &Outline) -> String {
     let mut text = String::new();
-    let mut table = |head: [&str; 3], rows: Vec<[String; 3]>| {
-        if rows.is_empty() {
-            return;
+    let described = outline.description.as_deref().map(|description| ["DESCRIPTION:", description]);
+    if outline.name.is_some() || described.is_some() {
+        let target = ["TARGET:", outline.name.as_deref().unwrap_or("(default)")];
+        let rows: Vec<[&str; 2]> = std::iter::once(target).chain(described).collect();
+        text = table(1, &rows) + "\n";
+    }
+    if !outline.args.is_empty() {
+        let args = outline.args.iter().map(|arg| [&*arg.name, &arg.value, arg.description.as_deref().unwrap_or("")]);
+        let rows: Vec<[&str; 3]> = std::iter::once(["BUILD ARG", "VALUE", "DESCRIPTION"]).chain(args).collect();
+        text = text + &table(3, &rows) + "\n";
+    }
+    for (head, mounts) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
+        if !mounts.is_empty() {
+            let mounts = mounts.iter().map(|mount| [&*mount.name, if mount.required { "true" } else { "" }]);
+            let rows: Vec<[&str; 2]> = std::iter::once([head, "REQUIRED"]).chain(mounts).collect();
+            text = text + &table(3, &rows) + "\n";
         }
-        let rows: Vec<[String; 3]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let (first, second) = (width(0), width(1));
-        for [a, b, c] in &rows {
-            let line = format!("{a:first$}   {b:second$}   {c}");
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text.push('\n');
-    };
-    let args = outline
-        .args
-        .iter()
-        .map(|arg| [arg.name.clone(), arg.value.clone(), arg.description.clone().unwrap_or_default()]);
-    table(["BUILD ARG", "VALUE", "DESCRIPTION"], args.collect());
-    let mounts = |mounts: &[OutlineMount]| {
-        let row = |mount: &OutlineMount| {
-            let required = if mount.required { "true" } else { "" };
-            [mount.name.clone(), required.to_owned(), String::new()]
-        };
-        mounts.iter().map(row).collect::<Vec<_>>()
-    };
-    table(["SECRET", "REQUIRED", ""], mounts(&outline.secrets));
-    table(["SSH", "REQUIRED", ""], mounts(&outline.ssh));
+    }
     text
 }
 
@@ -236,10 +252,21 @@ fn outline_json(outline: &Outline) -> Value {
         value
     });
     let mounts = |mounts: &[OutlineMount]| {
-        let value = |mount: &OutlineMount| json!({ "name": mount.name, "required": mount.required, "location": location(mount.line) });
+        let value = |mount: &OutlineMount| {
+            let mut value = json!({ "name": mount.name, "location": location(mount.line) });
+            if mount.required {
+                value["required"] = json!(true);
+            }
+            value
+        };
         mounts.iter().map(value).collect::<Vec<_>>()
     };
     let mut value = json!({});
+    for (name, text) in [("name", &outline.name), ("description", &outline.description)] {
+        if let Some(text) = text {
+            value[name] = json!(text);
+        }
+    }
     for (name, list) in
         [("args", args.collect::<Vec<_>>()), ("secrets", mounts(&outline.secrets)), ("ssh", mounts(&outline.ssh))]
     {
@@ -247,28 +274,27 @@ fn outline_json(outline: &Outline) -> Value {
             value[name] = json!(list);
         }
     }
+    value["sources"] = json!([base64(outline.dockerfile.as_bytes())]);
     value
 }
 
-fn targets_text(targets: &[Target]) -> String {
+fn targets_text(targets: &Targets) -> String {
     let names: Vec<String> = targets
+        .stages
         .iter()
-        .map(|target| {
-            let name = target.name.clone().unwrap_or_else(|| target.number.to_string());
-            if target.is_default { format!("{name} (default)") } else { name }
+        .map(|target| match (&target.name, target.is_default) {
+            (Some(name), true) => format!("{name} (default)"),
+            (Some(name), false) => name.clone(),
+            (None, true) => "(default)".to_owned(),
+            (None, false) => String::new(),
         })
         .collect();
-    let width = names.iter().map(|name| name.chars().count()).chain(["TARGET".len()]).max().unwrap_or(0);
-    let mut text = format!("{:width$}   DESCRIPTION\n", "TARGET");
-    for (name, target) in names.iter().zip(targets) {
-        let line = format!("{name:width$}   {}", target.description.as_deref().unwrap_or_default());
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    let stages = names.iter().zip(&targets.stages);
+    let rows = stages.map(|(name, target)| [&**name, target.description.as_deref().unwrap_or_default()]);
+    table(1, &std::iter::once(["TARGET", "DESCRIPTION"]).chain(rows).collect::<Vec<_>>())
 }
 
-fn targets_json(targets: &[Target]) -> Value {
+fn targets_json(targets: &Targets) -> Value {
     let target = |target: &Target| {
         let mut value = json!({ "base": target.base, "location": { "ranges": [range(target.line, target.line)] } });
         let optional = [("name", &target.name), ("description", &target.description), ("platform", &target.platform)];
@@ -282,7 +308,10 @@ fn targets_json(targets: &[Target]) -> Value {
         }
         value
     };
-    json!({ "targets": targets.iter().map(target).collect::<Vec<_>>() })
+    json!({
+        "targets": targets.stages.iter().map(target).collect::<Vec<_>>(),
+        "sources": [base64(targets.dockerfile.as_bytes())],
+    })
 }
 
 /// Bytes as BuildKit has them in JSON.

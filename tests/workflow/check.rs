@@ -12,11 +12,10 @@ fn a_check_tells_rules_lines_and_pages_and_fails() {
     let finished = world.hypr(["check"]).args([project.path()]).fails(1);
     let out = finished.out();
     for part in [
-        "Dockerfile:2:14: FromAsCasing:",
-        "Dockerfile:2:17: StageNameCasing:",
-        "Dockerfile:4:5: JSONArgsRecommended:",
-        "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/",
-        "^^",
+        "\nWARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n",
+        "\nWARNING: StageNameCasing - ",
+        "\nDockerfile:4\n--------------------\n   2 |     FROM busybox as Base\n   3 |     COPY $NOPE /\n   4 | >>> CMD echo hello\n   \
+         5 |     \n--------------------\n",
         "note: the configuration of `busybox` is not at hand",
         "Check complete, 3 warnings have been found!",
     ] {
@@ -38,7 +37,7 @@ fn a_base_in_the_store_makes_variables_known() {
     let warning = &report["warnings"][2];
     assert_eq!(warning["location"], json!({ "ranges": [{ "start": { "line": 3 }, "end": { "line": 3 } }] }));
     assert!(warning["detail"].as_str().unwrap().contains("$NOPE"));
-    assert_eq!(report["sources"][0]["fileName"], "Dockerfile");
+    assert_eq!(report["sources"][0]["filename"], "Dockerfile");
     assert!(report["sources"][0]["data"].as_str().unwrap().starts_with("IyBzeW50YXg9"));
 }
 
@@ -80,7 +79,7 @@ fn targets_and_their_arguments_are_listed() {
                 FROM --platform=$BUILDPLATFORM scratch\nCOPY --from=build /a /b\n";
     let project = world.project(text);
     let targets = world.build(&project, ["--call=targets"]).ok().out();
-    assert_eq!(targets, "TARGET        DESCRIPTION\nbuild         makes it\n1 (default)\n");
+    assert_eq!(targets, "TARGET    DESCRIPTION\nbuild     makes it\n(default) \n");
     let targets = world.build(&project, ["--call=targets,format=json"]).ok().json();
     assert_eq!(targets["targets"][0]["name"], "build");
     assert_eq!(targets["targets"][1]["default"], true);
@@ -91,5 +90,8 @@ fn targets_and_their_arguments_are_listed() {
     );
     let outline = world.build(&project, ["--call=outline,format=json"]).ok().json();
     assert_eq!(outline["args"][0]["location"]["ranges"][0]["start"]["line"], 2);
+    assert_eq!(outline["sources"], targets["sources"]);
+    let named = world.build(&project, ["--call=outline", "--target", "BUILD"]).ok().out();
+    assert!(named.starts_with("TARGET:      build\nDESCRIPTION: makes it\n\nBUILD ARG   VALUE"), "{named}");
     world.build(&project, ["--call=nope"]).fails(2);
 }

@@ -8,6 +8,12 @@ use crate::dockerfile::{Run, Statement};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Outline {
+    /// The target's name in lower case; `None` where it has only a number.
+    pub name: Option<String>,
+    /// What the comment above the target says, if that begins with its name.
+    pub description: Option<String>,
+    /// The text of the Dockerfile.
+    pub dockerfile: String,
     /// Build arguments, in the order of the lines that declare them.
     pub args: Vec<OutlineArg>,
     /// `RUN --mount=type=secret`.

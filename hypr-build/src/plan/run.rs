@@ -86,7 +86,8 @@ impl Builder<'_, '_> {
         let Environment { keyed: env, unkeyed } =
             environment(&config.env, &state.built.scope, self.shared.request.args, agent);
         // As docker shows them: every declared argument once, with the value that the process sees.
-        let shown = state.built.scope.names().map(|name| format!("{name}={}", state.variable(name).unwrap_or_default()));
+        let shown =
+            state.built.scope.names().map(|name| format!("{name}={}", state.variable(name).unwrap_or_default()));
         let arguments: Vec<String> = shown.collect();
         let command = args.join(" ");
         let text = match arguments.len() {

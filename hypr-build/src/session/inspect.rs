@@ -40,6 +40,16 @@ pub struct CheckReport {
     pub unknown: Vec<String>,
 }
 
+/// The stages of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Targets {
+    /// They, in the order of the file.
+    pub stages: Vec<Target>,
+    /// The text of the Dockerfile.
+    pub dockerfile: String,
+}
+
 /// A stage that can be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,18 +87,35 @@ pub(crate) async fn outline(builder: Builder) -> Result<Outline, Error> {
     let question = Question::read(builder).await?;
     let (lint, Inputs { dockerfile, file, .. }) = (Collector::default(), &question.inputs);
     let answer = question.ask(&lint, false).await?;
-    match answer.result {
-        Ok(Outcome::Ready(plan)) => Ok(plan.outline),
-        Ok(Outcome::Needs(_)) => Ok(Outline::default()),
-        Err(errors) => Err(Error::plan(file, dockerfile, errors)),
+    let mut outline = match answer.result {
+        Ok(Outcome::Ready(plan)) => plan.outline,
+        Ok(Outcome::Needs(_)) => Outline::default(),
+        Err(errors) => return Err(Error::plan(file, dockerfile, errors)),
+    };
+    let wanted = question.builder.target.as_deref().map(str::to_lowercase);
+    // A name goes before a number.
+    let by_name = |stage: &&Target| wanted.is_some() && stage.name == wanted;
+    let by_number = |stage: &&Target| match &wanted {
+        Some(wanted) => *wanted == stage.number.to_string(),
+        None => stage.is_default,
+    };
+    let stages = stages(dockerfile);
+    if let Some(stage) = stages.iter().find(by_name).or_else(|| stages.iter().find(by_number)) {
+        (outline.name, outline.description) = (stage.name.clone(), stage.description.clone());
     }
+    outline.dockerfile = dockerfile.source.text().to_owned();
+    Ok(outline)
 }
 
 /// See [`Builder::targets`].
-pub(crate) async fn targets(builder: Builder) -> Result<Vec<Target>, Error> {
+pub(crate) async fn targets(builder: Builder) -> Result<Targets, Error> {
     let question = Question::read(builder).await?;
-    let statements = &question.inputs.dockerfile.statements;
-    let stages = statements.iter().filter_map(|statement| match &statement.instruction {
+    let dockerfile = &question.inputs.dockerfile;
+    Ok(Targets { stages: stages(dockerfile), dockerfile: dockerfile.source.text().to_owned() })
+}
+
+fn stages(dockerfile: &Dockerfile) -> Vec<Target> {
+    let stages = dockerfile.statements.iter().filter_map(|statement| match &statement.instruction {
         Instruction::From(from) => Some((statement, from)),
         _ => None,
     });
@@ -105,7 +132,7 @@ pub(crate) async fn targets(builder: Builder) -> Result<Vec<Target>, Error> {
             line: statement.line,
         }
     };
-    Ok(stages.enumerate().map(target).collect())
+    stages.enumerate().map(target).collect()
 }
 
 /// A Dockerfile and what else an answer needs.

@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{
     export::BuiltImage,
-    inspect::{CheckReport, Target},
+    inspect::{CheckReport, Target, Targets},
     prune::prune,
     verify::{Change, PathDifference, Verified},
 };
