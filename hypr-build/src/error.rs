@@ -254,7 +254,9 @@ impl Error {
         let line = dockerfile.source.line(span.start);
         let at = dockerfile.statements.partition_point(|statement| statement.end_line < line);
         let statement = dockerfile.statements.get(at).filter(|statement| statement.line <= line);
-        let instruction = statement.map(|statement| abbreviated(&statement.text)).unwrap_or_default();
+        // A directive is no statement.
+        let text = statement.map_or_else(|| dockerfile.source.line_text(line), |statement| &statement.text);
+        let instruction = abbreviated(text);
         let render = |error: &PlanError| {
             let text = with_causes(error);
             dockerfile.source.render(file, error.span.unwrap_or_default(), &text, None)

@@ -140,14 +140,15 @@ pub(crate) fn plan(
     check_frontend(request).map_err(|error| vec![error])?;
     let budget = Budget::new();
     let stages = Stages::new(request, &budget)?;
-    let order = match order::order(&stages, request, images, &budget).map_err(|error| vec![error])? {
+    let mut errors = Vec::new();
+    let order = match order::order(&stages, request, images, &budget, &mut errors).map_err(|error| vec![error])? {
         order::Order::Known(order) => order,
-        order::Order::Needs(wanted) => return Ok(Outcome::Needs(wanted)),
+        order::Order::Needs(wanted) if errors.is_empty() => return Ok(Outcome::Needs(wanted)),
+        order::Order::Needs(wanted) => return without(wanted.into_keys(), request, images),
     };
     let mut graph = Graph::default();
     let mut built: BTreeMap<usize, Built> = BTreeMap::new();
     let warnings: Vec<Warning> = unused(request).into_iter().chain(without_effect(request, &stages)).collect();
-    let mut errors = Vec::new();
     let notes = Notes::default();
     let shared = Shared { request, stages: &stages, images, budget: &budget, notes: &notes };
     for stage in order {
@@ -174,6 +175,21 @@ pub(crate) fn plan(
     let history = history.into_iter().map(|step| step.and_then(|step| renumbered.get(&step).copied())).collect();
     let outline = notes.finish();
     Ok(Outcome::Ready(Box::new(Plan { graph, target, config, history, outline, warnings })))
+}
+
+/// Plans a file that cannot be built whatever these images are: what else is wrong with it is told before they are
+/// fetched.
+fn without(
+    wanted: impl Iterator<Item = ImageRequest>,
+    request: &Request<'_>,
+    images: &BTreeMap<ImageRequest, ImageConfig>,
+) -> Result<Outcome, Vec<PlanError>> {
+    let (mut images, mut unknown) = (images.clone(), request.unknown.clone());
+    for image in wanted {
+        images.insert(image.clone(), ImageConfig::default());
+        unknown.insert(image);
+    }
+    plan(&Request { unknown: &unknown, ..*request }, &images)
 }
 
 /// Errors after which planning stops.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Request,
+    MAX_ERRORS, Request,
     budget::Budget,
     error::{PlanError, Problem},
     graph::ImageRequest,
@@ -11,7 +11,7 @@ use super::{
     stages::{Source, StageBase, Stages, Task},
 };
 use crate::{
-    dockerfile::{self, Instruction, Span},
+    dockerfile::{self, Instruction, Span, Spanned},
     image::ImageConfig,
 };
 
@@ -25,21 +25,24 @@ pub(crate) enum Order {
 }
 
 /// Orders the stages by depth-first search without recursion: a hostile file has 50,000 of them in a row.
+///
+/// What is wrong with where an instruction takes files from goes to `faults`, and the instruction needs nothing.
 pub(crate) fn order(
     stages: &Stages<'_>,
     request: &Request<'_>,
     images: &BTreeMap<ImageRequest, ImageConfig>,
     budget: &Budget,
+    faults: &mut Vec<PlanError>,
 ) -> Result<Order, PlanError> {
     let mut wanted = BTreeMap::new();
     let mut order = Vec::new();
     let mut state = vec![State::Unseen; stages.stages.len()];
     let mut path: Vec<Visit> = Vec::new();
-    let enter = |stage: usize, wanted: &mut BTreeMap<ImageRequest, usize>| -> Result<Visit, PlanError> {
+    let mut enter = |stage: usize, wanted: &mut BTreeMap<ImageRequest, usize>| -> Result<Visit, PlanError> {
         // Before they are read: here, and once more where the stage is built.
         let triggers = budget.triggers(&stages.triggers(stage, images));
         triggers.map_err(|problem| problem.at(stages.stages[stage].from.span))?;
-        Ok(Visit { stage, open: needs(stages, request, images, stage, wanted)? })
+        Ok(Visit { stage, open: needs(stages, request, images, stage, wanted, faults)? })
     };
     let roots = match request.all_stages {
         true => 0..stages.stages.len(),
@@ -95,6 +98,7 @@ fn needs(
     images: &BTreeMap<ImageRequest, ImageConfig>,
     stage: usize,
     wanted: &mut BTreeMap<ImageRequest, usize>,
+    faults: &mut Vec<PlanError>,
 ) -> Result<Vec<(usize, Span)>, PlanError> {
     let this = &stages.stages[stage];
     let mut needs = Vec::new();
@@ -109,12 +113,18 @@ fn needs(
         StageBase::Image(image) => want(image, this.from.line),
     }
     for task in &stages.tasks(stage, images)? {
-        for (from, span) in sources(task)? {
-            match stages.source(request, stage, &from).map_err(|problem| problem.at(span))? {
-                Source::Context(_) => {}
-                Source::Stage(source) => needs.push((source, span)),
-                Source::Image(image) if image.name == "scratch" => {}
-                Source::Image(image) => want(&image, task.line),
+        for found in sources(task) {
+            let source = found.and_then(|(from, span)| {
+                let source = stages.source(request, stage, &from).map_err(|problem| problem.at(span))?;
+                Ok((source, span))
+            });
+            match source {
+                Ok((Source::Context(_), _)) => {}
+                Ok((Source::Stage(source), span)) => needs.push((source, span)),
+                Ok((Source::Image(image), _)) if image.name == "scratch" => {}
+                Ok((Source::Image(image), _)) => want(&image, task.line),
+                Err(fault) if faults.len() < MAX_ERRORS => faults.push(fault),
+                Err(_) => {}
             }
         }
     }
@@ -124,25 +134,22 @@ fn needs(
 }
 
 /// What an instruction takes files from, and where it says so.
-fn sources(task: &Task<'_>) -> Result<Vec<(String, Span)>, PlanError> {
+fn sources(task: &Task<'_>) -> Vec<Result<(String, Span), PlanError>> {
     match &task.statement.instruction {
         Instruction::Copy(dockerfile::Copy { from: Some(from), .. }) if from.contains('$') => {
-            Err(Problem::VariableInFrom.at(task.span(from.span)))
+            vec![Err(Problem::VariableInFrom.at(task.span(from.span)))]
         }
         Instruction::Copy(dockerfile::Copy { from: Some(from), .. }) => {
-            Ok(vec![(from.value.clone(), task.span(from.span))])
+            vec![Ok((from.value.clone(), task.span(from.span)))]
         }
         Instruction::Run(run) => {
-            let mut sources = Vec::new();
-            for word in &run.mounts {
-                let place = |error: PlanError| PlanError { span: error.span.map(|span| task.span(span)), ..error };
-                let options = Options::read(word).map_err(place)?;
-                if let Some(from) = options.from().map_err(place)? {
-                    sources.push((from.to_owned(), task.span(word.span)));
-                }
-            }
-            Ok(sources)
+            let source = |word: &Spanned<String>| {
+                let options = Options::read(word)?;
+                Ok(options.from()?.map(|from| (from.to_owned(), task.span(word.span))))
+            };
+            let place = |error: PlanError| PlanError { span: error.span.map(|span| task.span(span)), ..error };
+            run.mounts.iter().filter_map(|word| source(word).map_err(place).transpose()).collect()
         }
-        _ => Ok(Vec::new()),
+        _ => Vec::new(),
     }
 }

@@ -126,6 +126,16 @@ fn env_hides_arg_and_both_reach_the_process() {
 }
 
 #[test]
+fn faults_of_mounts_and_sources_are_told_with_all_others_before_an_image_is_wanted() {
+    let text = "FROM base\nRUN --mount=type=cach,target=/x a\nRUN --mount=type=bind,target=/x,foo=1 b\n\
+                COPY --from=$x a b\nCOPY --from=9 a b\nEXPOSE 99999\nSTOPSIGNAL NOPE\nCOPY --chmod=999 a b";
+    let errors = Case::default().outcome(text).unwrap_err();
+    let source = dockerfile::parse(text).unwrap().source;
+    let lines: Vec<usize> = errors.iter().map(|error| source.line(error.span.unwrap().start)).collect();
+    assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8], "{errors:?}");
+}
+
+#[test]
 fn a_proxy_that_is_declared_is_an_argument_as_any_other() {
     let case = Case { args: &[("http_proxy", "p"), ("https_proxy", "s")], ..Case::default() };
     let plan = case.plan("FROM scratch\nARG http_proxy\nRUN x");
@@ -370,14 +380,8 @@ fn independent_faults_are_told_together_and_pointed_at() {
     let errors = Case::default().outcome(text).unwrap_err();
     let places: Vec<&str> =
         errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
-    // A stage that does not exist is found before the stages are gone through.
-    assert_eq!(places, ["--from=9"]);
-    let text = text.replace("--from=9 ", "");
-    let errors = Case::default().outcome(&text).unwrap_err();
-    let places: Vec<&str> =
-        errors.iter().map(|error| &text[error.span.unwrap().start..error.span.unwrap().end]).collect();
     // Behind a variable that failed, nothing is looked at.
-    assert_eq!(places, ["http", "NOPE", "${B"]);
+    assert_eq!(places, ["http", "--from=9", "NOPE", "${B"]);
 }
 
 #[test]
