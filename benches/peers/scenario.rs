@@ -191,6 +191,7 @@ fn instructions(project: &Path, count: usize) -> Result<()> {
     dockerfile(project, &of_instructions("busybox", instructions))
 }
 
+/// A server that comes with files to serve, its worker, and a package with as many files as an interpreter's library.
 fn application(project: &Path) -> Result<()> {
     for (name, functions) in [("server", 60), ("worker", 40)] {
         let folder = project.join(name);
@@ -209,7 +210,8 @@ fn application(project: &Path) -> Result<()> {
             format!("#include <stdio.h>\nint f0_1(int);\nint main(void) {{ printf(\"{name} %d\\n\", f0_1(7)); }}\n");
         fs::write(folder.join("main.c"), main)?;
     }
-    small_files(&project.join("package/usr/share/package"), 300)?;
+    small_files(&project.join("server/static"), 1500)?;
+    small_files(&project.join("package/usr/share/package"), 1500)?;
     fs::create_dir_all(project.join("package/DEBIAN"))?;
     fs::write(
         project.join("package/DEBIAN/control"),
@@ -226,6 +228,7 @@ fn application(project: &Path) -> Result<()> {
         "FROM debian-gcc AS server\nWORKDIR /src\nCOPY server .\nRUN gcc -O2 -o /server *.c\n\
          FROM debian-gcc AS worker\nWORKDIR /src\nCOPY worker .\nRUN gcc -O2 -o /worker *.c\n\
          FROM debian-gcc\nCOPY measured.deb /tmp/\nRUN dpkg -i /tmp/measured.deb && rm /tmp/measured.deb\n\
+         COPY --from=server /src/static /srv/static\n\
          COPY --from=server /server /usr/local/bin/\nCOPY --from=worker /worker /usr/local/bin/\n\
          ENTRYPOINT [\"/usr/local/bin/server\"]\n",
     )
