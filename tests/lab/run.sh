@@ -32,7 +32,12 @@ lab() {
     "$lab" -c 1 -m 4096 -t "${HYPR_LAB_SECONDS:-1500}" -M "loop squashfs" -- "$@"
 }
 contract() { (lab hypr-build "$executor" "$@" "${skipped[@]/#/--skip=vm::}" --test-threads=1); }
-examples() { (lab . tests/lab/examples.sh "$hypr"); }
+examples() {
+    local found
+    found=$(lab . tests/lab/examples.sh "$hypr" vm) || return
+    printf '%s\n' "$found"
+    [[ $found == "$expected" ]] || { printf 'error: namespaces make:\n%s\n' "$expected" >&2; return 1; }
+}
 
 lab=$PWD/tests/lab/kvm-lab
 read -r -a skipped <<<"${HYPR_LAB_SKIP-}"
@@ -41,6 +46,7 @@ trap 'rm -f "$log"' EXIT
 # A lab has one processor, so two of them run side by side, with about half of the work each.
 first=(vm::a_ vm::changes vm::ending vm::isolation vm::mounts)
 status=0
+[[ -n ${HYPR_LAB_TESTS-} ]] || expected=$(tests/lab/examples.sh "$hypr" namespace)
 for kernel in "${kernels[@]}"; do
     HYPR_KERNEL=$(realpath "$kernel")
     export HYPR_KERNEL
