@@ -7,7 +7,8 @@ pub(super) const LIMIT: usize = 4096;
 /// Bytes of one component, as every Linux file system has it.
 const COMPONENT_LIMIT: usize = 255;
 
-/// `name` without leading slashes, `.` components and doubled slashes; `..` is refused.
+/// `name` without leading slashes, `.` components and doubled slashes. `..` takes the component before it away, whatever
+/// that is, as others unpack; where there is none, the name leads out and is refused.
 ///
 /// An absolute name means the same file as a relative one, since the archive is the image's root.
 pub(super) fn normalise(name: &[u8], what: &'static str) -> Result<Vec<u8>, Fault> {
@@ -21,7 +22,8 @@ pub(super) fn normalise(name: &[u8], what: &'static str) -> Result<Vec<u8>, Faul
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => continue,
-            b".." => return Err(Fault::ParentReference(what)),
+            b".." if path.is_empty() => return Err(Fault::ParentReference(what)),
+            b".." => path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
             component if component.len() > COMPONENT_LIMIT => {
                 return Err(Fault::TooLong { what: "name of a file", limit: COMPONENT_LIMIT as u64 });
             }
@@ -64,6 +66,9 @@ mod tests {
             (b"/", b""),
             (b"..a/b..", b"..a/b.."),
             (b"\xff", b"\xff"),
+            (b"a/../b", b"b"),
+            (b"/a/b/../c", b"a/c"),
+            (b"a/..", b""),
         ] {
             assert_eq!(normalise(name, "name").unwrap(), path, "{}", name.escape_ascii());
         }
@@ -71,7 +76,7 @@ mod tests {
 
     #[test]
     fn names_that_lead_out_or_do_not_fit_are_refused() {
-        for name in [&b""[..], b"..", b"a/../b", b"/..", b"a/..", b"a\0b", &[b'a'; 256], &b"a/".repeat(2049)] {
+        for name in [&b""[..], b"..", b"a/../../b", b"/..", b"a\0b", &[b'a'; 256], &b"a/".repeat(2049)] {
             assert!(normalise(name, "name").is_err(), "{}", name.escape_ascii());
         }
     }

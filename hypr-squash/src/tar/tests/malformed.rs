@@ -44,7 +44,7 @@ fn every_cut_is_noticed_and_named() {
 
 #[test]
 fn names_that_lead_outside_are_refused() {
-    for name in ["../x", "a/../../x", "/../x", "a/.."] {
+    for name in ["../x", "a/../../x", "/../x", "a/b/../../.."] {
         assert!(matches!(fault(&build(&[(name.as_bytes(), file(b""), b"")])), Fault::ParentReference("name")));
         let link = EntryKind::HardLink { target: name.as_bytes().to_vec() };
         assert!(matches!(fault(&build(&[(b"l", link, b"")])), Fault::ParentReference("link target")));
