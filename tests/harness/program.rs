@@ -28,8 +28,9 @@ pub(super) fn hypr() -> &'static Path {
             Some(name) => name,
         };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // All packages together have the features that they have in the tests, so that nothing is compiled twice.
         Run::new(cargo)
-            .args(["build", "--quiet", "--package", "hypr-cli", "--bin", "hypr", "--profile", profile, "--target-dir"])
+            .args(["build", "--quiet", "--workspace", "--bin", "hypr", "--profile", profile, "--target-dir"])
             .args([folder.parent().expect("a profile is in a target folder")])
             .directory(repository())
             .limit(Duration::from_secs(1800))

@@ -19,7 +19,7 @@ if (( ! ${#kernels[@]} )); then
 fi
 
 cargo build --quiet --locked --release --package hypr-cli
-executor=$(cargo test --locked --workspace --test executor --no-run --message-format=json 2>/dev/null |
+executor=$(cargo test --locked --workspace --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*executor-[^"]*\)".*/\1/p' | tail -n 1)
 hypr=$(realpath "${CARGO_TARGET_DIR:-target}/release/hypr")
 HYPR_BASES=$(realpath "${HYPR_BASES:-target/bases}")

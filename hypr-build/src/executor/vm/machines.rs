@@ -65,6 +65,8 @@ pub(super) struct Machines {
     count: Arc<AtomicUsize>,
     /// MiB of the host's memory that no machine may use yet.
     room: Arc<Semaphore>,
+    /// Steps that wait for room, and so for the spare machine to go.
+    waiting: AtomicUsize,
 }
 
 /// A machine that waits for its step.
@@ -74,6 +76,22 @@ enum Spare {
     None,
     Starting,
     Ready(Booted),
+}
+
+/// Counts one who waits, for as long as this is held.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Memory of the host that a machine may use, for as long as this is held.
@@ -112,6 +130,7 @@ impl Machines {
             spare: Mutex::default(),
             count: Arc::default(),
             room: Arc::new(Semaphore::new(room)),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -126,6 +145,8 @@ impl Machines {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(claim) {
             return Ok(Room { _permit: permit });
         }
+        // One that is being started sees that somebody waits, and goes.
+        let _waiting = Waiting::new(&self.waiting);
         self.drop_spare();
         let permit = Arc::clone(&self.room).acquire_many_owned(claim).await;
         permit
@@ -196,7 +217,14 @@ impl Machines {
             let booted = this.boot(shape, Room { _permit: permit });
             // The step that would have had it tells what is wrong.
             let booted = booted.map_err(|error| tracing::debug!("no spare machine: {}", with_causes(&error)));
-            *this.spare() = booted.map_or(Spare::None, Spare::Ready);
+            let mut spare = this.spare();
+            // What is not kept ends without the lock.
+            let (kept, _too_much) = match booted {
+                Ok(booted) if this.waiting.load(Ordering::SeqCst) == 0 => (Spare::Ready(booted), None),
+                other => (Spare::None, other.ok()),
+            };
+            *spare = kept;
+            drop(spare);
         });
     }
 

@@ -286,3 +286,24 @@ async fn a_spare_machine_waits_for_the_next_step_and_is_gone_after_the_last() {
     executor.settle().await;
     assert_eq!(machines.count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_wait_for_memory_and_a_spare_one_gives_its_own_up() {
+    if !has_kvm() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let executor = executor(&started().say(exited(7)), folder.path());
+    assert_eq!(run_in(&executor, LONG).await.0.unwrap().status, 7);
+    executor.cleanups.wait();
+    let machines = executor.machines().await.unwrap();
+    let all = Limits { memory: NonZeroU64::new(u64::MAX), ..Limits::default() };
+    let room = machines.room(&all).await.unwrap();
+    executor.cleanups.wait();
+    assert_eq!(machines.count(), 0, "the spare one");
+    let limits = Limits::default();
+    let mut next = std::pin::pin!(machines.room(&limits));
+    assert!(std::future::poll_fn(|context| Poll::Ready(next.as_mut().poll(context).is_pending())).await);
+    drop(room);
+    next.await.unwrap();
+}
