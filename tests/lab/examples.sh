@@ -28,11 +28,13 @@ RUN python3 -c "import os; open('/new', 'w').close(); \
 DOCKERFILE
 
 while read -r context base; do
+    name=${context##*/}
+    [[ " ${HYPR_LAB_EXAMPLES:-$name} " == *" $name "* ]] || continue
     "$hypr" build --root "$work/store" --isolation "$isolation" --progress plain --tag image --quiet \
         --build-context "$base=oci-layout://$HYPR_BASES/$base" "$context" >/dev/null
     digest=$("$hypr" image inspect --root "$work/store" image |
         sed -n 's/.*"path": *".*\/\(.*\)\.squashfs".*/\1/p' | head -n 1)
-    echo "${context##*/}: ${digest:?}"
+    echo "$name: ${digest:?}"
     rm -rf "$work/store"
 done <<EXAMPLES
 examples/multi-stage busybox

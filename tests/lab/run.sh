@@ -2,7 +2,8 @@
 # Tries microVMs in the lab, where there is a KVM that runs kernels: the contract of executors, and the examples, whose
 # images have to be those that namespaces make.
 #
-#   tests/lab/run.sh [KERNEL...]     HYPR_LAB_TESTS narrows the contract to a part, HYPR_LAB_SKIP leaves parts out
+#   tests/lab/run.sh [KERNEL...]     HYPR_LAB_TESTS narrows the contract to a part, HYPR_LAB_SKIP leaves parts out,
+#                                    HYPR_LAB_EXAMPLES names the examples to build
 #
 # The guests' kernel is Debian's cloud kernel unless others are named, and besides the tiny one where it has been built:
 #
