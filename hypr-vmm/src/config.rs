@@ -132,7 +132,8 @@ impl VmBuilder {
 }
 
 /// Quiet (said first, or the early console would print what came before), prints panics through the early console
-/// alone, which no interrupt and no driver is set up for, and leaves out what takes time or exits and is of no use in a machine that lives for seconds and has one tenant.
+/// alone, which no interrupt and no driver is set up for, and leaves out what takes time or exits and is of no use in a
+/// machine that lives for seconds and has one tenant.
 const DEFAULT_COMMAND_LINE: &str = "quiet loglevel=3 earlycon=uart8250,io,0x3f8 keep_bootcon rdinit=/init \
     reboot=k panic=-1 pci=off mitigations=off audit=0 cryptomgr.notests 8250.nr_uarts=0 tsc=reliable \
     no_timer_check random.trust_cpu=on swiotlb=noforce rcupdate.rcu_expedited=1 nowatchdog raid=noautodetect";

@@ -266,22 +266,25 @@ impl Store {
         if let Some(folder) = path.parent()
             && fs::read(path).is_ok_and(|present| present == bytes)
         {
-            // Whoever wrote it may have been killed before its name was durable.
+            // Whoever wrote it may have been killed before its name was durable, and what it points at may be new again.
+            self.sync_parts()?;
             return sync_folder(folder);
         }
         let pending = self.pending_file()?;
         pending.file().write_all(&bytes).map_err(|error| StoreError::io("write", path, error))?;
         pending.sync()?;
-        // All at once, and where a journal has it already with the line above, for nothing.
-        for folder in ["layers", "blobs/sha256", "images"] {
-            sync_folder(&self.layout().folder(folder))?;
-        }
+        self.sync_parts()?;
         let made = make_folders(path)?;
         pending.rename(path)?;
         for folder in made.iter().map(PathBuf::as_path).chain(path.parent()) {
             sync_folder(folder)?;
         }
         Ok(())
+    }
+
+    /// Makes the names of all that manifests point at durable, at once: a journal that has the first has them all.
+    fn sync_parts(&self) -> Result<(), StoreError> {
+        ["layers", "blobs/sha256", "images"].iter().try_for_each(|folder| sync_folder(&self.layout().folder(folder)))
     }
 
     /// Removes a manifest, and the folders of its name that are empty then.

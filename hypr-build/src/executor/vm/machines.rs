@@ -149,9 +149,9 @@ impl Machines {
         let _waiting = Waiting::new(&self.waiting);
         self.drop_spare();
         let permit = Arc::clone(&self.room).acquire_many_owned(claim).await;
-        permit
-            .map(|permit| Room { _permit: permit })
-            .map_err(|_| unavailable("there is no more room for machines".to_owned()))
+        // Nobody closes it.
+        let permit = permit.map_err(|_| unavailable("there is no more room for machines".to_owned()))?;
+        Ok(Room { _permit: permit })
     }
 
     /// One that wants more than there is has it alone.
