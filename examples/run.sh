@@ -3,8 +3,8 @@
 #
 #   examples/run.sh [c-static|python-app|multi-stage]
 #
-# What is missing is installed (examples/setup.sh), hypr is compiled, and the base images
-# are made (examples/bases.sh); the second time there is nothing left to do but the build, and all of that is cached.
+# What is missing is installed (examples/setup.sh), hypr is compiled unless $HYPR_BIN names the program, and the base
+# images are made (examples/bases.sh); the second time there is nothing left to do but the build, and all of that is cached.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,8 +24,11 @@ command -v cargo >/dev/null || {
 
 examples/setup.sh
 examples/bases.sh "${bases[@]}"
-cargo build --quiet --release --package hypr-cli
-hypr=${CARGO_TARGET_DIR:-target}/release/hypr
+hypr=${HYPR_BIN:-}
+if [[ -z $hypr ]]; then
+    cargo build --quiet --release --package hypr-cli
+    hypr=${CARGO_TARGET_DIR:-target}/release/hypr
+fi
 
 contexts=()
 for base in "${bases[@]}"; do

@@ -7,4 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 examples/setup.sh --tests
 # The base images of the examples; the other tests make their own.
 examples/bases.sh
-exec cargo test --workspace "$@"
+# libsquashfs is one more reader of our images.
+exec cargo test --workspace --features hypr-tests/squashfs-ng "$@"

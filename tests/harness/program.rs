@@ -24,13 +24,16 @@ pub(super) fn hypr() -> &'static Path {
         let tests = std::env::current_exe().expect("a test knows its file");
         let folder = tests.ancestors().nth(2).expect("tests are compiled into a target folder");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
+            Some("debug") | None => "test",
             Some(name) => name,
         };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // All packages together have the features that they have in the tests, so that nothing is compiled twice.
+        let features = if cfg!(feature = "squashfs-ng") { "hypr-tests/squashfs-ng" } else { "" };
+        // As a test of the program among those of all packages has it: with the features of `cargo test --workspace`,
+        // which has compiled it then.
         Run::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--bin", "hypr", "--profile", profile, "--target-dir"])
+            .args(["test", "--quiet", "--no-run", "--workspace", "--test", "squashfs", "--features", features])
+            .args(["--profile", profile, "--target-dir"])
             .args([folder.parent().expect("a profile is in a target folder")])
             .directory(repository())
             .limit(Duration::from_secs(1800))

@@ -19,10 +19,11 @@ if (( ! ${#kernels[@]} )); then
     [[ ! -e $KVM_LAB_CACHE/tiny ]] || kernels+=("$KVM_LAB_CACHE/tiny")
 fi
 
-cargo build --quiet --locked --release --package hypr-cli
-executor=$(cargo test --locked --workspace --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*executor-[^"]*\)".*/\1/p' | tail -n 1)
-hypr=$(realpath "${CARGO_TARGET_DIR:-target}/release/hypr")
+# Those of tests/run.sh.
+executables=$(cargo test --quiet --locked --workspace --features hypr-tests/squashfs-ng --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+executor=$(grep -m 1 '/executor-[0-9a-f]*$' <<<"$executables")
+hypr=$(grep -m 1 '/hypr$' <<<"$executables")
 HYPR_BASES=$(realpath "${HYPR_BASES:-target/bases}")
 export HYPR_BASES HYPR_TEST_NEEDS_VM=1 RUST_BACKTRACE=0
 
@@ -41,7 +42,7 @@ examples() {
 }
 
 lab=$PWD/tests/lab/kvm-lab
-read -r -a skipped <<<"${HYPR_LAB_SKIP-}"
+read -r -d '' -a skipped <<<"${HYPR_LAB_SKIP-}" || true
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A lab has one processor, so two of them run side by side, with about half of the work each.
