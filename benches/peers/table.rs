@@ -68,7 +68,7 @@ pub(crate) fn put(readme: &Path, table: &str) -> Result<()> {
 }
 
 /// Puts single rows into the table that is there, in place of those of the same scenario and file system or at the end.
-/// Each that was measured on its own says when, below the table.
+/// Below the table it says when they were measured.
 pub(crate) fn put_rows(readme: &Path, rows: &[Row]) -> Result<()> {
     let text = fs::read_to_string(readme)?;
     let (begin, end) = marks(readme, &text)?;
@@ -86,14 +86,32 @@ pub(crate) fn put_rows(readme: &Path, rows: &[Row]) -> Result<()> {
             Some(there) => *there = line,
             None => lines.insert(last, line),
         }
-        let note = format!("Measured alone: {} on {}.", row.scenario, row.place);
-        lines.retain(|line| !line.starts_with(&note));
-        if !lines.last().is_some_and(|line| line.starts_with("Measured alone") || line.is_empty()) {
-            lines.push(String::new());
-        }
-        lines.push(format!("{note} {}", machine()));
     }
+    let measured = rows.iter().map(|row| format!("{} on {}", row.scenario, row.place)).collect();
+    note(&mut lines, measured);
     Ok(fs::write(readme, format!("{}{BEGIN}\n{}\n{}", &text[..begin], lines.join("\n"), &text[end..]))?)
+}
+
+/// Says below the table that these rows are of a run of their own, and no longer of that which they were measured in before.
+fn note(lines: &mut Vec<String>, measured: Vec<String>) {
+    const ALONE: &str = "Measured alone: ";
+    let table = lines.iter().rposition(|line| line.starts_with("| ")).map_or(lines.len(), |at| at + 1);
+    let mut runs: Vec<(String, Vec<String>)> = Vec::new();
+    let before = lines.split_off(table);
+    let before = before.iter().filter_map(|line| line.strip_prefix(ALONE)?.split_once(". "));
+    for (names, state) in before {
+        let names = names.split("; ").filter(|name| measured.iter().all(|new| new != name)).map(str::to_owned);
+        match runs.iter_mut().find(|(of, _)| of == state) {
+            Some((_, there)) => there.extend(names),
+            None => runs.push((state.to_owned(), names.collect())),
+        }
+    }
+    runs.push((machine(), measured));
+    runs.retain(|(_, names)| !names.is_empty());
+    for (state, names) in runs {
+        lines.push(String::new());
+        lines.push(format!("{ALONE}{}. {state}", names.join("; ")));
+    }
 }
 
 fn marks(readme: &Path, text: &str) -> Result<(usize, usize)> {
