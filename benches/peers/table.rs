@@ -88,12 +88,12 @@ pub(crate) fn put_rows(readme: &Path, rows: &[Row]) -> Result<()> {
         }
     }
     let measured = rows.iter().map(|row| format!("{} on {}", row.scenario, row.place)).collect();
-    note(&mut lines, measured);
+    note(&mut lines, measured, machine());
     Ok(fs::write(readme, format!("{}{BEGIN}\n{}\n{}", &text[..begin], lines.join("\n"), &text[end..]))?)
 }
 
 /// Says below the table that these rows are of a run of their own, and no longer of that which they were measured in before.
-fn note(lines: &mut Vec<String>, measured: Vec<String>) {
+fn note(lines: &mut Vec<String>, measured: Vec<String>, machine: String) {
     const ALONE: &str = "Measured alone: ";
     let table = lines.iter().rposition(|line| line.starts_with("| ")).map_or(lines.len(), |at| at + 1);
     let mut runs: Vec<(String, Vec<String>)> = Vec::new();
@@ -106,7 +106,7 @@ fn note(lines: &mut Vec<String>, measured: Vec<String>) {
             None => runs.push((state.to_owned(), names.collect())),
         }
     }
-    runs.push((machine(), measured));
+    runs.push((machine, measured));
     runs.retain(|(_, names)| !names.is_empty());
     for (state, names) in runs {
         lines.push(String::new());
@@ -151,4 +151,28 @@ fn machine() -> String {
 fn printed(command: &mut Command) -> String {
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::note;
+
+    #[test]
+    fn a_row_is_of_the_run_that_measured_it_last() {
+        let mut lines: Vec<String> =
+            ["| a | b |", "", "Measured alone: x on ext4. Monday.", "Measured alone: y on ext4. Monday."]
+                .map(str::to_owned)
+                .into();
+        note(&mut lines, vec!["y on ext4".to_owned(), "z on tmpfs".to_owned()], "Tuesday.".to_owned());
+        let told = [
+            "| a | b |",
+            "",
+            "Measured alone: x on ext4. Monday.",
+            "",
+            "Measured alone: y on ext4; z on tmpfs. Tuesday.",
+        ];
+        assert_eq!(lines, told);
+        note(&mut lines, vec!["x on ext4".to_owned()], "Wednesday.".to_owned());
+        assert_eq!(lines[1..], ["", told[4], "", "Measured alone: x on ext4. Wednesday."]);
+    }
 }
