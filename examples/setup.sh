@@ -10,8 +10,8 @@ packages=(gcc libc6-dev busybox-static debootstrap squashfs-tools uidmap util-li
 case ${1-} in
     "") ;;
     # Other people's tools, against which the tests hold hypr's results.
-    --tests) packages+=(squashfs-tools-ng libsquashfs-dev libclang-dev pkg-config skopeo docker-registry git openssh-client bzip2 xz-utils
-        e2fsprogs qemu-system-x86 qemu-system-common kmod cpio) ;;
+    --tests) packages+=(squashfs-tools-ng libsquashfs-dev libclang-dev pkg-config skopeo docker-registry git
+        openssh-client bzip2 xz-utils zstd e2fsprogs qemu-system-x86 qemu-system-common kmod cpio) ;;
     *) echo "usage: $0 [--tests]" >&2; exit 2 ;;
 esac
 
